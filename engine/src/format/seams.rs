@@ -1,0 +1,43 @@
+//! Seam tables: names and places of the parts of a file (`docs/format.md`, "Seam
+//! table"), so that tensors and bases are found without reading old headers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::wire::{Bytes, Extension, Record};
+
+/// File layout that the seams were read from: safetensors.
+pub const LAYOUT_SAFETENSORS: u8 = 1;
+/// File layout that the seams were read from: SQLite pages.
+pub const LAYOUT_SQLITE: u8 = 2;
+
+/// One part of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seam {
+    /// Name of the tensor.
+    pub name: Bytes,
+    /// Element type as its layout spells it: `BF16`, `F32`, …
+    pub dtype: Bytes,
+    /// Dimensions, outermost first.
+    pub shape: Vec<u64>,
+    /// First byte in the file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// Plaintext of a seam table blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeamTableV1 {
+    /// [`LAYOUT_SAFETENSORS`] and the like.
+    pub layout: u8,
+    /// In order of offset.
+    pub seams: Vec<Seam>,
+    /// For later versions.
+    pub extensions: Vec<Extension>,
+}
+
+impl Record for SeamTableV1 {
+    const VERSION: u8 = 1;
+    const LIMIT_BYTES: usize = 16 << 20;
+    const WHAT: &'static str = "seam table";
+}

@@ -1,0 +1,89 @@
+//! Snapshot objects (`docs/format.md`, "Snapshot"): sealed, named by their bytes. One
+//! counts once a ledger entry commits it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::wire::{Bytes, Extension, Record, Stamp, Text};
+use crate::id::{BlobId, SnapshotId};
+
+/// Problems that are kept in the snapshot itself; the rest is only counted.
+pub const KEPT_PROBLEMS: usize = 100;
+
+/// A problem, as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemV1 {
+    /// Path, raw bytes.
+    pub path: Bytes,
+    /// Number of a [`crate::error::ProblemKind`].
+    pub kind: u8,
+    /// Cause.
+    pub message: Text,
+}
+
+/// What a snapshot counted. New counts go into extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CountsV1 {
+    /// Files that have no counterpart in the parent.
+    pub files_new: u64,
+    /// Files that differ from the parent's.
+    pub files_changed: u64,
+    /// Files taken over from the parent.
+    pub files_unchanged: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Links, pipes, devices.
+    pub others: u64,
+    /// Length of all files.
+    pub total_bytes: u64,
+    /// Bytes read from files.
+    pub read_bytes: u64,
+    /// Plaintext of blobs that were new to the repository.
+    pub new_bytes: u64,
+    /// Bytes written to the repository.
+    pub stored_bytes: u64,
+    /// Paths left out by a rule.
+    pub excluded: u64,
+    /// Their size.
+    pub excluded_bytes: u64,
+}
+
+/// Plaintext of a snapshot object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotV1 {
+    /// When it was begun, or what `--time` said.
+    pub time: Stamp,
+    /// The wall clock's distance from UTC in seconds, for printing.
+    pub utc_offset_secs: i32,
+    /// Host name.
+    pub host: Text,
+    /// User name.
+    pub user: Text,
+    /// Absolute paths that were asked for, as given but made absolute.
+    pub paths: Vec<Bytes>,
+    /// Tags, sorted.
+    pub tags: Vec<Text>,
+    /// Free text.
+    pub description: Text,
+    /// The snapshot it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// Program and version that made it.
+    pub program: Text,
+    /// Something is missing in it (see problems).
+    pub partial: bool,
+    /// Tree of `/`.
+    pub root: BlobId,
+    /// Counts.
+    pub counts: CountsV1,
+    /// How many problems there were.
+    pub problem_count: u64,
+    /// The first [`KEPT_PROBLEMS`] of them.
+    pub problems: Vec<ProblemV1>,
+    /// For later versions.
+    pub extensions: Vec<Extension>,
+}
+
+impl Record for SnapshotV1 {
+    const VERSION: u8 = 1;
+    const LIMIT_BYTES: usize = 16 << 20;
+    const WHAT: &'static str = "snapshot";
+}

@@ -1,0 +1,249 @@
+//! Directories (`docs/format.md`, "Tree"): nodes sorted by name, bytewise.
+//!
+//! A large directory is cut into tree parts as a content list is cut, by the
+//! BLAKE3 of the names: a stretch ends after a name whose hash is 0 modulo
+//! [`PART_MEAN`], once it has [`PART_MIN`] nodes, and at [`PART_MAX`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Malformed;
+use crate::format::content::Entry;
+use crate::format::wire::{Bytes, Extension, Record, Stamp};
+use crate::id::BlobId;
+
+/// Nodes of a part: at least.
+pub const PART_MIN: usize = 256;
+/// Nodes of a part: on average beyond the least; a power of two.
+pub const PART_MEAN: u64 = 1024;
+/// Nodes of a part: at most.
+pub const PART_MAX: usize = 4096;
+
+/// What a node is. The order of the variants is their tag on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// 0.
+    File,
+    /// 1: content is one `Tree` entry.
+    Directory,
+    /// 2: content is one `Inline` entry, the target.
+    Symlink,
+    /// 3.
+    Fifo,
+    /// 4.
+    Socket,
+    /// 5: `rdev` says which.
+    CharDevice,
+    /// 6: `rdev` says which.
+    BlockDevice,
+}
+
+/// The file must be read again next time: it was young, or changed under our eyes.
+pub const MARK_RECHECK: u8 = 1;
+/// The file changed while it was read.
+pub const MARK_CHANGED: u8 = 2;
+/// The content is not whole: part of the file could not be read.
+pub const MARK_INCOMPLETE: u8 = 4;
+
+/// How a node's content was read: as plain bytes.
+pub const CAPTURE_PLAIN: u8 = 0;
+/// How a node's content was read: as plain bytes, though it is a database with a journal beside it.
+pub const CAPTURE_PLAIN_LIVE: u8 = 1;
+/// Reserved: a consistent image from SQLite.
+pub const CAPTURE_SQLITE: u8 = 2;
+
+/// Extension: extended attributes, a record of [`XattrsV1`]. ACLs are among them.
+pub const EXT_XATTRS: u16 = 1;
+/// Extension: counters of a captured SQLite database, [`crate::format::record::SqliteCaptureV1`].
+pub const EXT_SQLITE: u16 = 2;
+/// Extension: where an argument that was a symbolic link led, as a path.
+pub const EXT_FOLLOWED: u16 = 3;
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Raw bytes; never empty, `.`, `..`, and without `/` and NUL.
+    pub name: Bytes,
+    /// Its type.
+    pub kind: NodeKind,
+    /// Permission bits and set-id, set-gid, sticky: the lower twelve of `st_mode`.
+    pub mode: u32,
+    /// Owner by number.
+    pub uid: u32,
+    /// Group by number.
+    pub gid: u32,
+    /// Owner by name; empty if unknown.
+    pub user: Bytes,
+    /// Group by name; empty if unknown.
+    pub group: Bytes,
+    /// `st_size` as it was before reading.
+    pub size: u64,
+    /// Change of content.
+    pub mtime: Stamp,
+    /// Change of metadata.
+    pub ctime: Stamp,
+    /// Birth, where the system knows it.
+    pub btime: Option<Stamp>,
+    /// Inode number.
+    pub inode: u64,
+    /// Device number.
+    pub device: u64,
+    /// Number of hard links.
+    pub nlink: u64,
+    /// Device that a device node stands for.
+    pub rdev: u64,
+    /// Linux attribute flags (`chattr`), 0 if unknown.
+    pub attr_flags: u32,
+    /// [`MARK_RECHECK`] and the like.
+    pub marks: u8,
+    /// [`CAPTURE_PLAIN`] and the like.
+    pub capture: u8,
+    /// Seam table of the content.
+    pub seams: Option<BlobId>,
+    /// What it is made of.
+    pub content: Vec<Entry>,
+    /// Extended attributes, counters and what later versions add.
+    pub extensions: Vec<Extension>,
+}
+
+impl Node {
+    /// Extensions that this version understands.
+    pub const KNOWN_EXTENSIONS: [u16; 3] = [EXT_XATTRS, EXT_SQLITE, EXT_FOLLOWED];
+
+    /// The tree of a directory.
+    pub fn subtree(&self) -> Option<BlobId> {
+        match (self.kind, self.content.as_slice()) {
+            (NodeKind::Directory, [Entry::Tree { id }]) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// The target of a symbolic link.
+    pub fn link_target(&self) -> Option<&[u8]> {
+        match (self.kind, self.content.as_slice()) {
+            (NodeKind::Symlink, [Entry::Inline { bytes }]) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Data of an extension.
+    pub fn extension(&self, tag: u16) -> Option<&Bytes> {
+        self.extensions.iter().find(|e| e.tag == tag).map(|e| &e.data)
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        check_name(&self.name)?;
+        let shape_ok = match self.kind {
+            NodeKind::Directory => self.subtree().is_some(),
+            NodeKind::Symlink => self.link_target().is_some(),
+            NodeKind::File => !self.content.iter().any(|e| matches!(e, Entry::Tree { .. })),
+            _ => self.content.is_empty(),
+        };
+        if !shape_ok {
+            return Err(Malformed::new(format!(
+                "node {:?} has content that its type cannot have",
+                self.name
+            )));
+        }
+        if [self.mtime, self.ctime].iter().chain(&self.btime).any(|t| t.nanos >= 1_000_000_000) {
+            return Err(Malformed::new(format!("node {:?} has an impossible time", self.name)));
+        }
+        crate::format::wire::check_extensions(&self.extensions, &Self::KNOWN_EXTENSIONS, "node")
+    }
+}
+
+/// Refuses names that could lead out of their directory.
+pub fn check_name(name: &[u8]) -> Result<(), Malformed> {
+    if name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| *b == b'/' || *b == 0) {
+        return Err(Malformed::new(format!("name \"{}\" cannot be in a directory", name.escape_ascii())));
+    }
+    Ok(())
+}
+
+/// A stretch of a large directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRef {
+    /// Blob of kind tree part.
+    pub id: BlobId,
+    /// Its first name.
+    pub first: Bytes,
+    /// How many nodes.
+    pub count: u64,
+}
+
+/// Plaintext of a tree blob, and (with nodes only) of a tree part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeV1 {
+    /// The directory's nodes, if it is not cut.
+    pub nodes: Vec<Node>,
+    /// Else its parts.
+    pub parts: Vec<PartRef>,
+    /// For later versions.
+    pub extensions: Vec<Extension>,
+}
+
+impl Record for TreeV1 {
+    const VERSION: u8 = 1;
+    const LIMIT_BYTES: usize = 16 << 20;
+    const WHAT: &'static str = "tree";
+}
+
+impl TreeV1 {
+    /// A whole directory or one part.
+    pub fn of_nodes(nodes: Vec<Node>) -> Self {
+        Self { nodes, parts: Vec::new(), extensions: Vec::new() }
+    }
+
+    /// Checks names, order and shapes: what [`crate::format::wire::decode`] cannot know.
+    pub fn check(&self) -> Result<(), Malformed> {
+        if !self.nodes.is_empty() && !self.parts.is_empty() {
+            return Err(Malformed::new("tree with both nodes and parts"));
+        }
+        for node in &self.nodes {
+            node.check()?;
+        }
+        let sorted = |names: &[&Bytes]| names.windows(2).all(|w| w[0] < w[1]);
+        let names: Vec<_> =
+            self.nodes.iter().map(|n| &n.name).chain(self.parts.iter().map(|p| &p.first)).collect();
+        if !sorted(&names) {
+            return Err(Malformed::new("names are not in order"));
+        }
+        crate::format::wire::check_extensions(&self.extensions, &[], "tree")
+    }
+}
+
+/// Where a large directory is cut: ends of the parts.
+pub fn cut(nodes: &[Node]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut start = 0;
+    for (i, node) in nodes.iter().enumerate() {
+        let len = i + 1 - start;
+        let ends_here = || {
+            let hash = blake3::hash(&node.name);
+            let mut low = [0; 8];
+            low.copy_from_slice(&hash.as_bytes()[..8]);
+            u64::from_le_bytes(low).is_multiple_of(PART_MEAN)
+        };
+        if len >= PART_MAX || (len >= PART_MIN && ends_here()) {
+            ends.push(i + 1);
+            start = i + 1;
+        }
+    }
+    if start < nodes.len() {
+        ends.push(nodes.len());
+    }
+    ends
+}
+
+/// Extended attributes, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct XattrsV1 {
+    /// Name and value.
+    pub pairs: Vec<(Bytes, Bytes)>,
+}
+
+impl Record for XattrsV1 {
+    const VERSION: u8 = 1;
+    const LIMIT_BYTES: usize = 4 << 20;
+    const WHAT: &'static str = "extended attributes";
+}
