@@ -1,1 +1,110 @@
-//! (room being built)
+//! Encoding and decoding of one frame (design §5, `docs/format.md`, "Encodings").
+//!
+//! [`encode`] chooses by a sample and never stores more than the plaintext;
+//! [`decode`] writes exactly the stated length or fails. What is chosen is
+//! invisible to deduplication: ids are of plaintext.
+
+mod estimate;
+mod zstd;
+
+use crate::error::Malformed;
+use crate::format::MAX_FRAME_PLAIN_BYTES;
+use crate::format::frame::Encoding;
+
+/// Version of each encoding that this program writes and reads.
+pub const CODEC_VERSION: u8 = 1;
+
+/// A frame's bytes, encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded {
+    /// How.
+    pub encoding: Encoding,
+    /// Version of that encoding.
+    pub codec_version: u8,
+}
+
+/// Encodes `plain` by what a sample says, into `out` (cleared first). Where the
+/// answer is raw, `out` stays empty and `plain` itself is what is to be stored.
+pub fn encode(plain: &[u8], out: &mut Vec<u8>) -> Encoded {
+    out.clear();
+    let raw = Encoded { encoding: Encoding::Raw, codec_version: CODEC_VERSION };
+    let Some(level) = estimate::zstd_level(plain) else { return raw };
+    if zstd::compress(plain, level, out) && out.len() < plain.len() {
+        Encoded { encoding: Encoding::Zstd, codec_version: CODEC_VERSION }
+    } else {
+        out.clear();
+        raw
+    }
+}
+
+/// Decodes into `out`, whose length is the frame's plain length.
+pub fn decode(encoding: u8, codec_version: u8, encoded: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
+    if out.len() > MAX_FRAME_PLAIN_BYTES as usize {
+        return Err(Malformed::new(format!("a frame of {} bytes is over the limit", out.len())));
+    }
+    let known = Encoding::from_byte(encoding);
+    match known {
+        Some(Encoding::Raw | Encoding::Zstd) if codec_version != CODEC_VERSION => {
+            Err(Malformed::new(format!("is encoded with version {codec_version} of encoding {encoding}")))
+        }
+        Some(Encoding::Raw) if encoded.len() == out.len() => {
+            out.copy_from_slice(encoded);
+            Ok(())
+        }
+        Some(Encoding::Raw) => Err(Malformed::new("raw bytes have another length than stated")),
+        Some(Encoding::Zstd) => zstd::decompress(encoded, out),
+        _ => Err(Malformed::new(format!("is stored with encoding {encoding}, which this program does not know"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut out);
+        out
+    }
+
+    fn round(plain: &[u8]) -> (Encoding, usize) {
+        let mut out = Vec::new();
+        let how = encode(plain, &mut out);
+        let stored = if how.encoding == Encoding::Raw { plain } else { &out };
+        assert!(stored.len() <= plain.len());
+        let mut back = vec![0xaa; plain.len()];
+        decode(how.encoding as u8, how.codec_version, stored, &mut back).unwrap();
+        assert_eq!(back, plain);
+        (how.encoding, stored.len())
+    }
+
+    #[test]
+    fn the_smaller_is_chosen() {
+        assert_eq!(round(&[]).0, Encoding::Raw);
+        assert_eq!(round(&noise(1 << 20)).0, Encoding::Raw);
+        assert_eq!(round(&noise(20)).0, Encoding::Raw);
+        let text = b"the quick brown fox jumps over the lazy dog. ".repeat(5000);
+        let (how, len) = round(&text);
+        assert!(how == Encoding::Zstd && len < text.len() / 50);
+        assert!(round(&[0; 300]).1 < 40);
+        // Compressible only at its end: the sample sees the end.
+        let mixed = [noise(200_000), vec![0; 800_000]].concat();
+        assert!(round(&mixed).1 < 210_000);
+    }
+
+    #[test]
+    fn lies_are_errors() {
+        let text = b"lies and damned lies ".repeat(1000);
+        let mut out = Vec::new();
+        let how = encode(&text, &mut out);
+        assert_eq!(how.encoding, Encoding::Zstd);
+        for len in [0, 1, text.len() - 1, text.len() + 1] {
+            assert!(decode(1, 1, &out, &mut vec![0; len]).is_err(), "{len}");
+        }
+        assert!(decode(1, 1, &out[..out.len() - 1], &mut vec![0; text.len()]).is_err());
+        assert!(decode(1, 1, &[&out[..], &out].concat(), &mut vec![0; text.len()]).is_err());
+        assert!(decode(1, 2, &out, &mut vec![0; text.len()]).is_err());
+        assert!(decode(0, 1, &out, &mut vec![0; text.len()]).is_err());
+        assert!(decode(200, 1, &out, &mut vec![0; text.len()]).is_err());
+    }
+}

@@ -96,7 +96,7 @@ pub struct ConfigV1 {
 
 impl Record for ConfigV1 {
     const VERSION: u8 = 1;
-    const LIMIT_BYTES: usize = 2048;
+    const LIMIT_BYTES: usize = 800;
     const WHAT: &'static str = "config";
 }
 

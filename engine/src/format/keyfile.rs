@@ -1,4 +1,4 @@
-//! Key files (`docs/format.md`, "Key file"): 4096 bytes, always.
+//! Key files (`docs/format.md`, "Key file"): 1536 bytes, always.
 //!
 //! ```text
 //!    0   12  prefix (kind 2; epoch 0)
@@ -13,7 +13,7 @@
 //!   64   32  repository id
 //!   96   32  commitment: second half of the KDF's output
 //!  128  280  label: nonce 24, ciphertext 240, tag 16; under the repository's label key
-//!  408 3688  body: nonce 24, ciphertext 3648, tag 16; under the first half of the KDF's output
+//!  408 1128  body: nonce 24, ciphertext 1088, tag 16; under the first half of the KDF's output
 //! ```
 //! Associated data of the label is bytes 0–127, of the body bytes 0–407: so the
 //! parameters, the salt, the commitment and the label are bound to the body.
@@ -29,7 +29,7 @@ use crate::format::wire::{self, Bytes, Extension, Record, Stamp, Text};
 use crate::id::{ObjectKind, RepoId};
 
 /// Length of a key file.
-pub const KEYFILE_LEN: usize = 4096;
+pub const KEYFILE_LEN: usize = 1536;
 /// Header in the clear.
 pub const CLEAR_LEN: usize = 128;
 /// Plaintext of the label section.

@@ -1,0 +1,45 @@
+//! zstd, one frame a call, with contexts kept per thread.
+
+use std::cell::RefCell;
+
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound};
+
+use crate::error::Malformed;
+
+thread_local! {
+    static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
+    static DECOMPRESSOR: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
+/// Compresses into `out` (replaced). `false` if zstd refuses, and the caller stores raw.
+///
+/// The frame carries neither a checksum (the seal is stronger) nor a dictionary id; its
+/// content size is in its header.
+pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    out.reserve(compress_bound(plain.len()));
+    COMPRESSOR.with_borrow_mut(|ctx| {
+        let set = ctx.set_parameter(CParameter::CompressionLevel(level)).is_ok()
+            && ctx.set_parameter(CParameter::ChecksumFlag(false)).is_ok()
+            && ctx.set_parameter(CParameter::ContentSizeFlag(true)).is_ok();
+        set && ctx.compress2(out, plain).is_ok()
+    })
+}
+
+/// Decompresses exactly one frame into exactly `out`.
+pub fn decompress(encoded: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
+    // Two frames in a row would be decoded as one text; a frame is one.
+    match zstd::zstd_safe::find_frame_compressed_size(encoded) {
+        Ok(len) if len == encoded.len() => {}
+        _ => return Err(Malformed::new("is not one zstd frame")),
+    }
+    let wanted = out.len();
+    let made = DECOMPRESSOR
+        .with_borrow_mut(|ctx| ctx.decompress(out, encoded))
+        .map_err(|code| Malformed::new(format!("zstd: {}", zstd::zstd_safe::get_error_name(code))))?;
+    if made == wanted {
+        Ok(())
+    } else {
+        Err(Malformed::new(format!("decodes to {made} bytes where {wanted} are stated")))
+    }
+}

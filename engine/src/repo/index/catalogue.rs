@@ -1,0 +1,227 @@
+//! What the index holds: which index objects were taken in, which packs they name and under
+//! which numbers, and which snapshots this machine vouches for.
+//!
+//! A small file beside sled. It is removed before sled changes and written after sled was
+//! flushed, so that its presence is the mark of a clean close.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::index::{IndexObject, IndexedPack};
+use crate::format::wire::{self, Record};
+use crate::id::{IndexId, PackId, SnapshotId};
+use crate::repo::cache::CacheDir;
+use crate::repo::index::{PackInfo, PackNumber};
+
+/// Its name in the cache directory.
+pub const FILE: &str = "catalogue";
+/// Snapshots vouched for that are kept in mind.
+const MAX_VOUCHED: usize = 1000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct PackRow {
+    id: PackId,
+    size: u64,
+    epoch: u16,
+    pack_kind: u8,
+    usable: bool,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    generation: u64,
+    entries: u64,
+    packs: Vec<PackRow>,
+    objects: Vec<(IndexId, Vec<PackNumber>)>,
+    vouched: Vec<(SnapshotId, u64)>,
+}
+
+impl Record for Stored {
+    const VERSION: u8 = 1;
+    const LIMIT_BYTES: usize = 1 << 30;
+    const WHAT: &'static str = "catalogue";
+}
+
+/// The catalogue in memory.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    /// Goes up whenever a pack that was usable no longer is.
+    generation: u64,
+    /// Entries that the look-up should hold.
+    entries: u64,
+    packs: Vec<PackRow>,
+    numbers: HashMap<PackId, PackNumber>,
+    objects: HashMap<IndexId, Vec<PackNumber>>,
+    vouched: Vec<(SnapshotId, u64)>,
+}
+
+impl Catalogue {
+    /// Reads it; `None` if it is not there, damaged, or of another version.
+    pub fn load(cache: &CacheDir) -> Option<Self> {
+        let bytes = cache.read(FILE, Stored::LIMIT_BYTES as u64)?;
+        let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
+        if blake3::hash(body).as_bytes() != sum {
+            return None;
+        }
+        let stored: Stored = wire::decode(body).ok()?;
+        let count = PackNumber::try_from(stored.packs.len()).ok()?;
+        if stored.objects.iter().flat_map(|(_, numbers)| numbers).any(|n| *n >= count) {
+            return None;
+        }
+        let numbers = (0..).zip(&stored.packs).map(|(n, row)| (row.id, n)).collect();
+        Some(Self {
+            generation: stored.generation,
+            entries: stored.entries,
+            packs: stored.packs,
+            numbers,
+            objects: stored.objects.into_iter().collect(),
+            vouched: stored.vouched,
+        })
+    }
+
+    /// Writes it.
+    pub fn store(&self, cache: &CacheDir) {
+        let stored = Stored {
+            generation: self.generation,
+            entries: self.entries,
+            packs: self.packs.clone(),
+            objects: self.objects.iter().map(|(id, numbers)| (*id, numbers.clone())).collect(),
+            vouched: self.vouched.clone(),
+        };
+        let mut bytes = wire::encode(&stored);
+        let sum = blake3::hash(&bytes);
+        bytes.extend_from_slice(sum.as_bytes());
+        cache.write(FILE, &bytes);
+    }
+
+    /// Is more than half of it about packs that are gone? Then it is better made anew.
+    pub fn is_mostly_dead(&self, listed: &BTreeSet<IndexId>, standing: &HashSet<PackId>) -> bool {
+        let named: HashSet<PackNumber> = self
+            .objects
+            .iter()
+            .filter(|(id, _)| listed.contains(id))
+            .flat_map(|(_, numbers)| numbers.iter().copied())
+            .collect();
+        let alive = |n: &PackNumber| standing.contains(&self.packs[*n as usize].id);
+        self.packs.len() > 64 && named.iter().filter(|n| alive(n)).count() < self.packs.len() / 2
+    }
+
+    /// Forgets index objects that are no longer listed. Entries of packs that only they named
+    /// stay in sled, unusable.
+    pub fn drop_vanished(&mut self, listed: &BTreeSet<IndexId>) {
+        self.objects.retain(|id, _| listed.contains(id));
+    }
+
+    /// Was this index object taken in?
+    pub fn knows(&self, id: &IndexId) -> bool {
+        self.objects.contains_key(id)
+    }
+
+    /// Index objects taken in.
+    pub fn object_ids(&self) -> impl Iterator<Item = IndexId> {
+        self.objects.keys().copied()
+    }
+
+    /// Number of a pack.
+    pub fn number(&self, id: &PackId) -> Option<PackNumber> {
+        self.numbers.get(id).copied()
+    }
+
+    /// Entries that the look-up should hold.
+    pub fn entry_count(&self) -> u64 {
+        self.entries
+    }
+
+    /// Notes an index object; gives those of its packs that had no number before.
+    pub fn register<'o>(&mut self, id: IndexId, object: &'o IndexObject) -> Vec<(PackNumber, &'o IndexedPack)> {
+        let mut fresh = Vec::new();
+        let mut named = Vec::with_capacity(object.packs.len());
+        for pack in &object.packs {
+            let next = PackNumber::try_from(self.packs.len()).expect("because a pack takes megabytes");
+            let number = *self.numbers.entry(pack.id).or_insert(next);
+            if number == next {
+                self.packs.push(PackRow {
+                    id: pack.id,
+                    size: pack.size,
+                    epoch: pack.epoch,
+                    pack_kind: pack.pack_kind,
+                    usable: false,
+                });
+                self.entries += pack.frames.iter().map(|f| f.blobs.len() as u64).sum::<u64>();
+                fresh.push((number, pack));
+            }
+            named.push(number);
+        }
+        self.objects.insert(id, named);
+        fresh
+    }
+
+    fn named_numbers(&self) -> HashSet<PackNumber> {
+        self.objects.values().flatten().copied().collect()
+    }
+
+    /// Packs that some index object names.
+    pub fn named(&self) -> HashSet<PackId> {
+        self.named_numbers().into_iter().map(|n| self.packs[n as usize].id).collect()
+    }
+
+    /// Decides for each pack whether it may be relied on.
+    pub fn judge(&mut self, standing: &HashSet<PackId>, condemned: &HashSet<PackId>) -> Vec<PackInfo> {
+        let named = self.named_numbers();
+        let mut lost = false;
+        let infos = (0..)
+            .zip(&mut self.packs)
+            .map(|(number, row)| {
+                let stands = standing.contains(&row.id);
+                let usable = stands && named.contains(&number) && !condemned.contains(&row.id);
+                lost |= row.usable && !usable;
+                row.usable = usable;
+                PackInfo {
+                    id: row.id,
+                    size: row.size,
+                    epoch: row.epoch,
+                    pack_kind: row.pack_kind,
+                    usable,
+                    standing: stands,
+                }
+            })
+            .collect();
+        if lost {
+            self.generation += 1;
+        }
+        infos
+    }
+
+    /// Packs that this run wrote and that are durable and listed in its own index objects.
+    pub fn mark_usable(&mut self, own: &[PackId], infos: &mut Vec<PackInfo>) {
+        for row in &self.packs[infos.len()..] {
+            infos.push(PackInfo {
+                id: row.id,
+                size: row.size,
+                epoch: row.epoch,
+                pack_kind: row.pack_kind,
+                usable: false,
+                standing: false,
+            });
+        }
+        for number in own.iter().filter_map(|id| self.numbers.get(id)) {
+            self.packs[*number as usize].usable = true;
+            infos[*number as usize].usable = true;
+            infos[*number as usize].standing = true;
+        }
+    }
+
+    /// From now on this machine knows that all of `snapshot` was there.
+    pub fn vouch(&mut self, snapshot: SnapshotId) {
+        self.vouched.retain(|(_, generation)| *generation == self.generation);
+        self.vouched.push((snapshot, self.generation));
+        let excess = self.vouched.len().saturating_sub(MAX_VOUCHED);
+        self.vouched.drain(..excess);
+    }
+
+    /// Was all of `snapshot` there, and has no pack been lost since?
+    pub fn vouches_for(&self, snapshot: &SnapshotId) -> bool {
+        self.vouched.iter().any(|(id, generation)| id == snapshot && *generation == self.generation)
+    }
+}

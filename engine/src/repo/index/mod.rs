@@ -1,0 +1,371 @@
+//! The index: where each blob stands. Local and rebuildable, never the only copy.
+//!
+//! The truth is in the sealed index objects; this is a copy of them, made equal to the
+//! repository at every open. It lives in sled ([`disk`]) with a [`catalogue`] beside it, or,
+//! where another process has that or no cache is to be had, in memory ([`memory`]). It
+//! holds only what was read back from durable index objects; a run's own entries stay with
+//! the run until then (invariant W4).
+//!
+//! sled is opened at the first look-up, not before: `snapshots`, and a snapshot in which
+//! nothing changed, never touch it.
+
+pub mod catalogue;
+pub mod disk;
+pub mod memory;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Mutex, MutexGuard, RwLock};
+
+use crate::error::{Error, Result};
+use crate::format::frame::Edge;
+use crate::format::index::{IndexObject, IndexedPack};
+use crate::id::{BlobRef, IndexId, ObjectKind, ObjectName, PackId, SnapshotId};
+use crate::repo::Repository;
+use crate::repo::cache::CacheLock;
+use crate::repo::ledger::Ledger;
+
+use catalogue::Catalogue;
+use disk::DiskIndex;
+use memory::MemoryIndex;
+
+/// Number of a pack inside one index; never on the wire.
+pub type PackNumber = u32;
+
+/// Where one copy of a blob stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which pack.
+    pub pack: PackNumber,
+    /// Frame: offset in the pack.
+    pub offset: u32,
+    /// Frame: nonce, ciphertext and tag.
+    pub stored_len: u32,
+    /// Frame: plaintext.
+    pub plain_len: u32,
+    /// Frame: encoding tag.
+    pub encoding: u8,
+    /// Frame: codec version.
+    pub codec_version: u8,
+    /// Frame: height.
+    pub height: u8,
+    /// Blob: offset in the frame's plaintext.
+    pub blob_offset: u32,
+    /// Blob: length.
+    pub blob_len: u32,
+    /// Frame: bases.
+    pub edges: Vec<Edge>,
+}
+
+/// A pack as the index knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackInfo {
+    /// Its name.
+    pub id: PackId,
+    /// Its size.
+    pub size: u64,
+    /// Key epoch of its frames.
+    pub epoch: u16,
+    /// Data or metadata.
+    pub pack_kind: u8,
+    /// Named by a listed index object, listed in `data/`, and not condemned.
+    pub usable: bool,
+    /// Listed in `data/`.
+    pub standing: bool,
+}
+
+/// Finds the places of a blob. What stands behind it may fail at any time; the [`Index`]
+/// then builds another one from the sealed index objects.
+pub trait Lookup: Send {
+    /// Every place known, in no order.
+    fn places(&self, blob: &BlobRef) -> Result<Vec<Place>>;
+    /// Takes in packs under their numbers.
+    fn insert(&mut self, packs: &[(PackNumber, &IndexedPack)]) -> Result<()>;
+    /// Makes durable what was taken in.
+    fn flush(&mut self) -> Result<()>;
+}
+
+/// What answers look-ups at the moment.
+enum Backend {
+    /// sled, not opened yet.
+    Closed,
+    Disk(DiskIndex),
+    Memory(MemoryIndex),
+}
+
+/// The index of an opened repository.
+pub struct Index {
+    repo: Repository,
+    lock: Option<CacheLock>,
+    catalogue: RwLock<Catalogue>,
+    packs: RwLock<Vec<PackInfo>>,
+    backend: Mutex<Backend>,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+impl Index {
+    /// Makes the local index equal to the repository (W2): new index objects are read, vanished
+    /// ones dropped, and each pack gets its usable bit from this run's own listing of
+    /// `data/` and from what the ledger condemned.
+    pub fn open(repo: &Repository, ledger: &Ledger) -> Result<Self> {
+        let objects = list_ids::<IndexId>(repo, ObjectKind::Index)?;
+        let standing: HashSet<PackId> = list_ids(repo, ObjectKind::Pack)?.into_iter().collect();
+        let lock = repo.cache().and_then(|cache| cache.lock());
+        let cache = repo.cache().filter(|_| lock.is_some());
+        let mut catalogue = match cache {
+            Some(cache) => Catalogue::load(cache).filter(|c| !c.is_mostly_dead(&objects, &standing)),
+            None => None,
+        };
+        let backend = match (cache, &catalogue) {
+            (None, _) => Backend::Memory(MemoryIndex::default()),
+            (Some(_), Some(_)) => Backend::Closed,
+            (Some(cache), None) => match DiskIndex::create(&cache.index_dir()) {
+                Ok(disk) => Backend::Disk(disk),
+                Err(error) => {
+                    tracing::info!(%error, "no index on disk, using memory");
+                    Backend::Memory(MemoryIndex::default())
+                }
+            },
+        };
+        let lock = lock.filter(|_| !matches!(backend, Backend::Memory(_)));
+        let mut catalogue = catalogue.take().unwrap_or_default();
+        catalogue.drop_vanished(&objects);
+        let new: Vec<IndexId> = objects.iter().filter(|id| !catalogue.knows(id)).copied().collect();
+        let index = Self {
+            repo: repo.clone(),
+            lock,
+            catalogue: RwLock::new(catalogue),
+            packs: RwLock::default(),
+            backend: Mutex::new(backend),
+        };
+        if !new.is_empty() {
+            tracing::debug!(objects = new.len(), "reading index objects");
+            for batch in new.chunks(32) {
+                index.take_in(read_objects(repo, batch)?)?;
+            }
+            index.save();
+        }
+        index.judge(&standing, ledger);
+        Ok(index)
+    }
+
+    /// Takes in index objects that are durable.
+    fn take_in(&self, objects: Vec<(IndexId, IndexObject)>) -> Result<()> {
+        let mut backend = self.backend();
+        self.unclean(&backend);
+        let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
+        for (id, object) in objects {
+            let fresh = catalogue.register(id, &object);
+            let taken = self.opened(&mut backend, &catalogue).and_then(|lookup| lookup.insert(&fresh));
+            if let Err(error) = taken {
+                tracing::warn!(%error, "index on disk failed, using memory");
+                let mut memory = MemoryIndex::default();
+                rebuild(&self.repo, &catalogue, &mut memory)?;
+                *backend = Backend::Memory(memory);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the usable bits, and counts a new generation if one was lost.
+    fn judge(&self, standing: &HashSet<PackId>, ledger: &Ledger) {
+        let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
+        let mut packs = self.packs.write().unwrap_or_else(|e| e.into_inner());
+        *packs = catalogue.judge(standing, ledger.condemned());
+        drop((catalogue, packs));
+    }
+
+    /// Takes in this run's own index objects, once they are durable (W4), and vouches for its
+    /// snapshot: everything it needs was usable now.
+    pub fn absorb(&self, objects: Vec<(IndexId, IndexObject)>, snapshot: Option<SnapshotId>) -> Result<()> {
+        let own: Vec<PackId> = objects.iter().flat_map(|(_, o)| o.packs.iter().map(|p| p.id)).collect();
+        self.take_in(objects)?;
+        {
+            let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
+            let mut packs = self.packs.write().unwrap_or_else(|e| e.into_inner());
+            catalogue.mark_usable(&own, &mut packs);
+            if let Some(snapshot) = snapshot {
+                catalogue.vouch(snapshot);
+            }
+        }
+        self.save();
+        Ok(())
+    }
+
+    /// Was every blob of this snapshot usable when it was made here, and has no pack been lost
+    /// since? Then its ids need no look-up.
+    pub fn vouches_for(&self, snapshot: &SnapshotId) -> bool {
+        self.catalogue.read().unwrap_or_else(|e| e.into_inner()).vouches_for(snapshot)
+    }
+
+    /// Places of a blob, the best first: usable copies before condemned ones that still stand,
+    /// least height first.
+    pub fn places(&self, blob: &BlobRef) -> Result<Vec<Place>> {
+        let mut places = self.look_up(blob)?;
+        let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
+        let info = |p: &Place| packs.get(p.pack as usize);
+        places.retain(|p| info(p).is_some_and(|i| i.standing));
+        places.sort_by_key(|p| (info(p).is_none_or(|i| !i.usable), p.height, p.pack));
+        Ok(places)
+    }
+
+    /// A usable pack that holds the blob, if there is one.
+    pub fn usable_pack(&self, blob: &BlobRef) -> Result<Option<PackNumber>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let places = self.look_up(blob)?;
+        let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
+        Ok(places.iter().map(|p| p.pack).find(|n| packs.get(*n as usize).is_some_and(|i| i.usable)))
+    }
+
+    /// Are there no packs at all?
+    pub fn is_empty(&self) -> bool {
+        self.packs.read().unwrap_or_else(|e| e.into_inner()).is_empty()
+    }
+
+    /// What is known of a pack.
+    pub fn pack(&self, number: PackNumber) -> Option<PackInfo> {
+        self.packs.read().unwrap_or_else(|e| e.into_inner()).get(number as usize).copied()
+    }
+
+    /// Every pack known.
+    pub fn packs(&self) -> Vec<PackInfo> {
+        self.packs.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Packs that some listed index object names.
+    pub fn named_packs(&self) -> HashSet<PackId> {
+        self.catalogue.read().unwrap_or_else(|e| e.into_inner()).named()
+    }
+
+    fn look_up(&self, blob: &BlobRef) -> Result<Vec<Place>> {
+        let mut backend = self.backend();
+        let catalogue = self.catalogue.read().unwrap_or_else(|e| e.into_inner());
+        match self.opened(&mut backend, &catalogue).and_then(|lookup| lookup.places(blob)) {
+            Ok(places) => Ok(places),
+            Err(error) => {
+                tracing::warn!(%error, "index on disk failed, using memory");
+                self.unclean(&backend);
+                let mut memory = MemoryIndex::default();
+                rebuild(&self.repo, &catalogue, &mut memory)?;
+                let places = memory.places(blob);
+                *backend = Backend::Memory(memory);
+                places
+            }
+        }
+    }
+
+    fn backend(&self) -> MutexGuard<'_, Backend> {
+        self.backend.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What answers, opening sled if it is due.
+    fn opened<'b>(&self, backend: &'b mut Backend, catalogue: &Catalogue) -> Result<&'b mut dyn Lookup> {
+        if let (Backend::Closed, Some(cache)) = (&*backend, self.repo.cache()) {
+            match DiskIndex::open(&cache.index_dir(), catalogue.entry_count()) {
+                Ok(disk) => *backend = Backend::Disk(disk),
+                Err(error) => {
+                    tracing::info!(%error, "index on disk not usable, building it anew");
+                    let mut disk = DiskIndex::create(&cache.index_dir())?;
+                    rebuild(&self.repo, catalogue, &mut disk)?;
+                    *backend = Backend::Disk(disk);
+                }
+            }
+        }
+        match backend {
+            Backend::Disk(disk) => Ok(disk),
+            Backend::Memory(memory) => Ok(memory),
+            Backend::Closed => Err(Error::Internal("an index without a cache".into())),
+        }
+    }
+
+    /// Before sled changes: without its catalogue it will be built anew.
+    fn unclean(&self, backend: &Backend) {
+        if let (Some(_), Some(cache)) = (&self.lock, self.repo.cache())
+            && !matches!(backend, Backend::Memory(_))
+            && !cache.remove(catalogue::FILE)
+        {
+            tracing::warn!("cannot mark the index as open");
+        }
+    }
+
+    /// Flushes sled and writes the catalogue: from here on a kill costs nothing.
+    fn save(&self) {
+        let (Some(_), Some(cache)) = (&self.lock, self.repo.cache()) else { return };
+        let mut backend = self.backend();
+        let flushed = match &mut *backend {
+            Backend::Disk(disk) => disk.flush(),
+            Backend::Closed => Ok(()),
+            Backend::Memory(_) => return,
+        };
+        match flushed {
+            Ok(()) => self.catalogue.read().unwrap_or_else(|e| e.into_inner()).store(cache),
+            Err(error) => tracing::warn!(%error, "index on disk not flushed; it will be built anew"),
+        }
+    }
+}
+
+/// Ids of the objects of a kind, sorted.
+fn list_ids<I: std::str::FromStr + Ord>(repo: &Repository, kind: ObjectKind) -> Result<BTreeSet<I>> {
+    Ok(repo.store().list(kind)?.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// Reads index objects, a few at a time. One that is damaged or was removed meanwhile is passed
+/// over with a notice: what only it names is then simply not known.
+fn read_objects(repo: &Repository, ids: &[IndexId]) -> Result<Vec<(IndexId, IndexObject)>> {
+    let read = |id: &IndexId| -> Result<Option<(IndexId, IndexObject)>> {
+        let name: ObjectName = (*id).into();
+        let object = repo
+            .read_by_bytes(&name)
+            .and_then(|plain| IndexObject::decode(&plain).map_err(|e| e.of(&name)));
+        match object {
+            Ok(object) => Ok(Some((*id, object))),
+            Err(Error::Store(e)) if e.is_not_found() => Ok(None),
+            Err(error @ Error::Corrupt { .. }) => {
+                repo.notice(format!("{error}; it was passed over"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    };
+    let threads = repo.store().concurrency().clamp(1, ids.len().max(1));
+    if threads == 1 || ids.len() < 4 {
+        return ids.iter().filter_map(|id| read(id).transpose()).collect();
+    }
+    let parts = std::thread::scope(|scope| {
+        let handles: Vec<_> = ids
+            .chunks(ids.len().div_ceil(threads))
+            .map(|part| {
+                scope.spawn(move || part.iter().filter_map(|id| read(id).transpose()).collect::<Result<Vec<_>>>())
+            })
+            .collect();
+        handles
+            .into_iter()
+            .map(|h| h.join().unwrap_or_else(|_| Err(Error::Internal("a reading thread panicked".into()))))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// Fills `lookup` from the sealed objects that `catalogue` knows, under its numbers.
+fn rebuild(repo: &Repository, catalogue: &Catalogue, lookup: &mut dyn Lookup) -> Result<()> {
+    let ids: Vec<_> = catalogue.object_ids().collect();
+    let mut done = HashSet::new();
+    for batch in ids.chunks(32) {
+        for (_, object) in read_objects(repo, batch)? {
+            let packs: Vec<_> = object
+                .packs
+                .iter()
+                .filter(|p| done.insert(p.id))
+                .filter_map(|p| Some((catalogue.number(&p.id)?, p)))
+                .collect();
+            lookup.insert(&packs)?;
+        }
+    }
+    lookup.flush()
+}

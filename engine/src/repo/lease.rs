@@ -1,0 +1,196 @@
+//! Leases: a session says that it lives (design §3a). A lease only delays deletion and
+//! adoption; a wrong guess about one costs copying or reading again, never a snapshot.
+
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::format::MAX_RECORD_BYTES;
+use crate::format::lease::LeaseV1;
+use crate::format::wire::{Stamp, Text};
+use crate::id::{ObjectKind, ObjectName, SessionId};
+use crate::repo::{PROGRAM, Repository};
+use crate::store::PutMode;
+
+/// How often a lease is written anew.
+pub const BEAT: Duration = Duration::from_secs(300);
+/// A lease whose store time is this near to one just written is held to be alive.
+pub const FRESH_NS: i64 = 3_600_000_000_000;
+
+/// This session's lease. Dropping it removes the object; a killed process leaves it, and
+/// others find out that the process is gone.
+pub struct Lease {
+    repo: Repository,
+    record: LeaseV1,
+    beat: Option<(SyncSender<LeaseV1>, JoinHandle<()>)>,
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lease({})", self.record.session)
+    }
+}
+
+impl Lease {
+    /// W1, first half: a lease with start 0.
+    pub fn take(repo: &Repository, session: SessionId, operation: &str) -> Result<Self> {
+        let process = Process::current();
+        let record = LeaseV1 {
+            session,
+            start: 0,
+            beat: 0,
+            time: Stamp::from_ns(repo.surroundings().clock.now_ns()),
+            host: Text(repo.identity().host.clone()),
+            user: Text(repo.identity().user.clone()),
+            place: Text(process.place),
+            pid: process.pid,
+            pid_start: process.start,
+            operation: operation.into(),
+            program: PROGRAM.into(),
+            extensions: Vec::new(),
+        };
+        put(repo, &record)?;
+        Ok(Self { repo: repo.clone(), record, beat: None })
+    }
+
+    /// W1, second half: the head this session begins from; starts the heartbeat.
+    pub fn begin(&mut self, head: u64) -> Result<()> {
+        self.record.start = head;
+        put(&self.repo, &self.record)?;
+        let (stop, stopped) = sync_channel::<LeaseV1>(1);
+        let (repo, mut record) = (self.repo.clone(), self.record.clone());
+        let thread = std::thread::Builder::new().name("ballast-lease".into()).spawn(move || {
+            while matches!(stopped.recv_timeout(BEAT), Err(RecvTimeoutError::Timeout)) {
+                record.beat += 1;
+                record.time = Stamp::from_ns(repo.surroundings().clock.now_ns());
+                if let Err(error) = put(&repo, &record) {
+                    tracing::warn!(%error, "lease not renewed");
+                }
+            }
+        });
+        match thread {
+            Ok(thread) => self.beat = Some((stop, thread)),
+            // Safety never rests on a lease: without a heartbeat the run is only likelier to be overtaken.
+            Err(error) => tracing::warn!(%error, "no heartbeat"),
+        }
+        Ok(())
+    }
+
+    /// Whose it is.
+    pub fn session(&self) -> SessionId {
+        self.record.session
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.beat.take() {
+            drop(stop);
+            drop(thread.join());
+        }
+        if let Err(error) = self.repo.store().remove(&self.record.session.into()) {
+            tracing::warn!(%error, "lease not removed; it will lapse");
+        }
+    }
+}
+
+fn put(repo: &Repository, record: &LeaseV1) -> Result<()> {
+    let name: ObjectName = record.session.into();
+    let bytes = repo.seal_named(&name, record)?;
+    Ok(repo.store().put(&name, &bytes, PutMode::Replace)?)
+}
+
+/// Sessions that may still be at work, other than `own`. A lease that cannot be read is held
+/// to be alive until it lapses.
+pub fn live_sessions(repo: &Repository, own: Option<SessionId>) -> Result<Vec<(SessionId, Option<LeaseV1>)>> {
+    // What time it is on the store's clock is told by an object just written there.
+    let own_time = own.and_then(|own| repo.store().stat(&own.into()).ok()).map(|s| s.modified_ns);
+    let now = own_time.unwrap_or_else(|| repo.surroundings().clock.now_ns());
+    let mut live = Vec::new();
+    for name in repo.store().list(ObjectKind::Lease)? {
+        let Ok(session) = name.parse::<SessionId>() else { continue };
+        if Some(session) == own {
+            continue;
+        }
+        let name: ObjectName = session.into();
+        let Ok(stat) = repo.store().stat(&name) else { continue };
+        let record = match repo.store().get(&name, MAX_RECORD_BYTES) {
+            Ok(bytes) => repo.open_named::<LeaseV1>(&name, &bytes).ok().filter(|r| r.session == session),
+            Err(e) if e.is_not_found() => continue,
+            Err(_) => None,
+        };
+        let lapsed = now.saturating_sub(stat.modified_ns) > FRESH_NS;
+        let dead = record.as_ref().is_some_and(|r| Process::of(r).is_dead());
+        if !lapsed && !dead {
+            live.push((session, record));
+        }
+    }
+    Ok(live)
+}
+
+/// A process, told apart from a later one that was given the same number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    /// The running system and its process-id space; empty if unknown.
+    place: String,
+    pid: u32,
+    start: u64,
+}
+
+impl Process {
+    fn current() -> Self {
+        let pid = std::process::id();
+        Self { place: place().unwrap_or_default(), pid, start: start_of(pid).unwrap_or(0) }
+    }
+
+    fn of(lease: &LeaseV1) -> Self {
+        Self { place: lease.place.0.clone(), pid: lease.pid, start: lease.pid_start }
+    }
+
+    /// Certainly gone: it ran under this very system, and no such process is there.
+    fn is_dead(&self) -> bool {
+        !self.place.is_empty()
+            && self.start != 0
+            && place().as_deref() == Some(&self.place)
+            && start_of(self.pid) != Some(self.start)
+    }
+}
+
+/// Boot id and process-id namespace: containers on one host share the first, not the second.
+fn place() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let space = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{}/{}", boot.trim(), space.display()))
+}
+
+/// Field 22 of `/proc/<pid>/stat`: when the process began, in ticks since boot.
+fn start_of(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; the last bracket ends it. State is field 3.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_dead_process_is_told_from_a_living_one() {
+        let here = Process::current();
+        assert!(here.start > 0 && !here.is_dead());
+        assert!(Process { start: here.start + 1, ..here.clone() }.is_dead(), "a later process of that number");
+        assert!(!Process { place: "elsewhere".into(), start: 1, pid: 1 }.is_dead());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let theirs = Process { pid: child.id(), start: start_of(child.id()).unwrap_or(1), ..here };
+        child.wait().unwrap();
+        assert!(theirs.is_dead());
+    }
+}

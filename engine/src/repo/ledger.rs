@@ -1,0 +1,247 @@
+//! The ledger of an opened repository: read whole, extended by one entry at a time
+//! (design §3a).
+//!
+//! A listing is a hint; the end is found by asking for the next number until it is
+//! absent. An entry that is missing in between, or whose link to the one before does
+//! not hold, is damage and named. Where a store cannot create a name only-if-absent, an
+//! entry's name also bears its session, and several entries may share a number.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::crypto::hash::object_name;
+use crate::error::{Error, Result, StoreErrorKind};
+use crate::format::MAX_RECORD_BYTES;
+use crate::format::config::{Features, STORE_ATOMIC_CREATE};
+use crate::format::ledger::{Event, FIRST_IGNORABLE_KIND, LedgerEntryV1};
+use crate::format::wire::{Stamp, Text, check_extensions};
+use crate::id::{ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use crate::repo::{PROGRAM, Repository};
+use crate::store::PutMode;
+
+/// One entry, opened.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// BLAKE3 of its sealed bytes.
+    pub hash: [u8; 32],
+    /// Its record.
+    pub record: LedgerEntryV1,
+    /// Its event.
+    pub event: Event,
+}
+
+/// Everything up to a head.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    entries: BTreeMap<u64, Vec<Entry>>,
+    condemned: HashSet<PackId>,
+    committed: Vec<SnapshotId>,
+    gone: HashSet<SnapshotId>,
+    condemned_snapshots: HashSet<SnapshotId>,
+}
+
+/// What became of an attempt to write the next entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Append {
+    /// It is in.
+    Done,
+    /// Another session took the number: read on, then decide again.
+    Taken,
+}
+
+impl Ledger {
+    /// Reads every entry.
+    pub fn read(repo: &Repository) -> Result<Self> {
+        let mut ledger = Self::default();
+        let listed = listed_numbers(repo)?;
+        ledger.read_on(repo, &listed)?;
+        if let Some(last) = listed.last().filter(|last| **last > ledger.head()) {
+            return Err(Error::corrupt(
+                ObjectName::ledger(ledger.head() + 1),
+                format!("it is missing, though entry {last} is there"),
+            ));
+        }
+        Ok(ledger)
+    }
+
+    /// Reads what was added since; gives the new entries.
+    pub fn refresh(&mut self, repo: &Repository) -> Result<Vec<Entry>> {
+        let listed = if atomic(repo) { BTreeSet::new() } else { listed_numbers(repo)? };
+        let before = self.head();
+        self.read_on(repo, &listed)?;
+        Ok(self.entries.range(before + 1..).flat_map(|(_, e)| e.iter().cloned()).collect())
+    }
+
+    fn read_on(&mut self, repo: &Repository, listed: &BTreeSet<u64>) -> Result<()> {
+        loop {
+            let number = self.head() + 1;
+            let mut found = Vec::new();
+            for name in names_of(repo, number, listed)? {
+                match repo.store().get(&name, MAX_RECORD_BYTES) {
+                    Ok(bytes) => found.push(self.open_entry(repo, &name, number, &bytes)?),
+                    Err(e) if e.is_not_found() => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            if found.is_empty() {
+                return Ok(());
+            }
+            for entry in found {
+                self.take_in(number, entry);
+            }
+        }
+    }
+
+    fn open_entry(&self, repo: &Repository, name: &ObjectName, number: u64, bytes: &[u8]) -> Result<Entry> {
+        let record: LedgerEntryV1 = repo.open_named(name, bytes)?;
+        if record.number != number {
+            return Err(Error::corrupt(name, format!("says it is entry {}", record.number)));
+        }
+        let linked = match self.entries.get(&(number - 1)) {
+            None => number == 1 && record.previous == [0; 32],
+            Some(before) => before.iter().any(|e| e.hash == record.previous),
+        };
+        if !linked {
+            return Err(Error::corrupt(name, "does not follow the entry before it"));
+        }
+        check_extensions(&record.extensions, &[], "ledger entry").map_err(|e| e.of(name))?;
+        let event = Event::decode(record.kind, &record.body).map_err(|e| e.of(name))?;
+        Ok(Entry { hash: object_name(bytes), record, event })
+    }
+
+    fn take_in(&mut self, number: u64, entry: Entry) {
+        match &entry.event {
+            Event::Commit(commit) => self.committed.push(commit.snapshot),
+            Event::Forget(forget) => self.gone.extend(forget.snapshots.iter().copied()),
+            Event::Condemn(condemn) => {
+                self.condemned.extend(condemn.packs.iter().copied());
+                self.condemned_snapshots.extend(condemn.snapshots.iter().copied());
+            }
+            Event::Verified(_) | Event::Raise(_) | Event::Unknown(_) => {}
+        }
+        self.entries.entry(number).or_default().push(entry);
+    }
+
+    /// Number of the last entry; 0 when there is none.
+    pub fn head(&self) -> u64 {
+        self.entries.last_key_value().map_or(0, |(n, _)| *n)
+    }
+
+    /// Hashes of the entries of a number (one, but in a store without atomic creation).
+    pub fn hashes_at(&self, number: u64) -> Option<impl Iterator<Item = &[u8; 32]>> {
+        self.entries.get(&number).map(|entries| entries.iter().map(|e| &e.hash))
+    }
+
+    /// Every entry, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().flatten()
+    }
+
+    /// D(head): packs that nobody may rely on any more.
+    pub fn condemned(&self) -> &HashSet<PackId> {
+        &self.condemned
+    }
+
+    /// Was this snapshot condemned without ever being committed?
+    pub fn is_condemned_snapshot(&self, id: &SnapshotId) -> bool {
+        self.condemned_snapshots.contains(id)
+    }
+
+    /// Snapshots that count, in the order of their commits.
+    pub fn committed(&self) -> Vec<SnapshotId> {
+        let mut seen = HashSet::new();
+        self.committed.iter().copied().filter(|id| !self.gone.contains(id) && seen.insert(*id)).collect()
+    }
+
+    /// Was this snapshot forgotten?
+    pub fn is_forgotten(&self, id: &SnapshotId) -> bool {
+        self.gone.contains(id)
+    }
+
+    /// Features of the config and all that were raised since.
+    pub fn features(&self, config: Features) -> Features {
+        self.entries().fold(config, |all, entry| match &entry.event {
+            Event::Raise(raise) => all.union(raise.features),
+            _ => all,
+        })
+    }
+
+    /// May this program write here?
+    pub fn refuse_writing(&self, config: Features) -> Result<()> {
+        let set = self.features(config).read_only;
+        if let Some(names) = Features::names("read-only", set, Features::KNOWN.read_only) {
+            return Err(Error::ReadOnlyFeatures { names });
+        }
+        let unknown = self.entries().find_map(|e| match e.event {
+            Event::Unknown(kind) if kind < FIRST_IGNORABLE_KIND => Some((e.record.number, kind)),
+            _ => None,
+        });
+        match unknown {
+            None => Ok(()),
+            Some((number, kind)) => {
+                Err(Error::ReadOnlyFeatures { names: format!("ledger entry {number} is of kind {kind}") })
+            }
+        }
+    }
+
+    /// Tries to write the next entry after this head.
+    pub fn append(&mut self, repo: &Repository, session: SessionId, event: &Event) -> Result<Append> {
+        let number = self.head() + 1;
+        let previous = self.hashes_at(self.head()).and_then(|mut h| h.next().copied()).unwrap_or([0; 32]);
+        let (kind, body) = event.encode();
+        let record = LedgerEntryV1 {
+            number,
+            previous,
+            session,
+            time: Stamp::from_ns(repo.surroundings().clock.now_ns()),
+            host: Text(repo.identity().host.clone()),
+            user: Text(repo.identity().user.clone()),
+            program: PROGRAM.into(),
+            kind,
+            body,
+            extensions: Vec::new(),
+        };
+        let name = if atomic(repo) {
+            ObjectName::ledger(number)
+        } else {
+            ObjectName::new(ObjectKind::Ledger, format!("{number}-{session}"))
+        };
+        let bytes = repo.seal_named(&name, &record)?;
+        match repo.store().put(&name, &bytes, PutMode::New) {
+            Ok(()) => {
+                self.take_in(number, Entry { hash: object_name(&bytes), record, event: event.clone() });
+                if let Some(cache) = repo.cache() {
+                    cache.remember_head(self);
+                }
+                Ok(Append::Done)
+            }
+            Err(e) if e.kind == StoreErrorKind::AlreadyExists => Ok(Append::Taken),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+fn atomic(repo: &Repository) -> bool {
+    repo.config().store_mode == STORE_ATOMIC_CREATE
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    name.split_once('-').map_or(name, |(number, _)| number).parse().ok()
+}
+
+fn listed_numbers(repo: &Repository) -> Result<BTreeSet<u64>> {
+    Ok(repo.store().list(ObjectKind::Ledger)?.iter().filter_map(|n| number_of(n)).collect())
+}
+
+/// Names that entries of `number` may have.
+fn names_of(repo: &Repository, number: u64, listed: &BTreeSet<u64>) -> Result<Vec<ObjectName>> {
+    if atomic(repo) {
+        return Ok(vec![ObjectName::ledger(number)]);
+    }
+    if !listed.contains(&number) {
+        return Ok(Vec::new());
+    }
+    let mut names: Vec<_> =
+        repo.store().list(ObjectKind::Ledger)?.into_iter().filter(|n| number_of(n) == Some(number)).collect();
+    names.sort();
+    Ok(names.into_iter().map(|n| ObjectName::new(ObjectKind::Ledger, n)).collect())
+}
