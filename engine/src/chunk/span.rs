@@ -1,0 +1,52 @@
+//! A window over several regions: what a pipeline asks for that moves one window
+//! over a file whose layout is known.
+
+use rayon::prelude::*;
+
+use super::cutter::Cutter;
+use super::region::{Region, Rule};
+
+/// The part of a region that lies in a window.
+struct Piece {
+    from: usize,
+    to: usize,
+    /// The region ends here too.
+    is_last: bool,
+    rule: Rule,
+}
+
+impl Cutter {
+    /// Ends of the chunks in `window`, which begins `offset` bytes into the file,
+    /// where a chunk begins: offsets in the window, ascending, the same for every
+    /// way of moving a window over the file.
+    ///
+    /// `regions` are all regions of the file, as [`super::check_regions`] wants
+    /// them. What follows the last cut is to be put at the front of the next
+    /// window; with none at all, the window was not longer than
+    /// [`Self::lookahead`] and has to grow. Once a window reaches the file's end
+    /// the last cut is its length. Runs in the current rayon pool.
+    pub fn cut_regions(&self, window: &[u8], offset: u64, regions: &[Region]) -> Vec<usize> {
+        let first = regions.partition_point(|region| region.end() <= offset);
+        let inside = |place: u64| usize::try_from(place.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let pieces: Vec<Piece> = regions[first..]
+            .iter()
+            .take_while(|region| inside(region.start) < window.len())
+            .map(|region| {
+                let end = inside(region.end());
+                Piece {
+                    from: inside(region.start),
+                    to: end.min(window.len()),
+                    is_last: end <= window.len(),
+                    rule: region.rule(),
+                }
+            })
+            .collect();
+        pieces
+            .into_par_iter()
+            .flat_map_iter(|Piece { from, to, is_last, rule }| {
+                let cuts = self.cut_window_parallel(&window[from..to], is_last, rule);
+                cuts.into_iter().map(move |cut| from + cut)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,190 @@
+//! Cut points that must never move (`docs/format.md`, "Cutting"), and cutting of
+//! real model files.
+//!
+//! `tests/golden/vectors/cuts.txt` states secret, sizes, content and cuts.
+//! `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test cutting` writes it
+//! anew: a change there means that every repository loses its deduplication
+//! against older snapshots.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use ballast::chunk::{CUTTER_VERSION, CutParams, Cutter, Opaque, Policy, Rule, TABLE_VERSION};
+use ballast::id::to_hex;
+
+const DEFAULT: CutParams = CutParams { version: CUTTER_VERSION, min: 256 << 10, avg: 1 << 20, max: 4 << 20 };
+const MIDDLE: CutParams = CutParams { version: CUTTER_VERSION, min: 16 << 10, avg: 48 << 10, max: 192 << 10 };
+const SMALL: CutParams = CutParams { version: CUTTER_VERSION, min: 256, avg: 1024, max: 4096 };
+const BY_EIGHT: Rule = Rule { grid: 8, policy: Policy::Cdc };
+
+const SECRETS: [[u8; 32]; 2] = [[0; 32], *b"ballast golden vectors: a secret"];
+
+/// A part of a content, as the file states it and as bytes.
+enum Part {
+    /// BLAKE3 in extended output mode, without a key, of these words.
+    Xof(&'static str, usize),
+    /// One byte value.
+    Fill(u8, usize),
+}
+
+impl Part {
+    fn stated(&self) -> String {
+        match self {
+            Self::Xof(seed, len) => format!("data blake3-xof {len} {seed}"),
+            Self::Fill(byte, len) => format!("data fill {len} {byte:02x}"),
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        match *self {
+            Self::Xof(seed, len) => {
+                let mut bytes = vec![0; len];
+                blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
+                bytes
+            }
+            Self::Fill(byte, len) => vec![byte; len],
+        }
+    }
+}
+
+fn cases() -> Vec<(&'static str, [u8; 32], CutParams, Rule, Vec<Part>)> {
+    use Part::{Fill, Xof};
+    let [zero, words] = SECRETS;
+    vec![
+        ("default sizes", zero, DEFAULT, Rule::PLAIN, vec![Xof("cuts 1", (20 << 20) + 5)]),
+        ("another secret", words, DEFAULT, Rule::PLAIN, vec![Xof("cuts 1", (20 << 20) + 5)]),
+        ("on a grid of 8", words, DEFAULT, BY_EIGHT, vec![Xof("cuts 1", (20 << 20) + 5)]),
+        (
+            "zeros within",
+            words,
+            DEFAULT,
+            Rule::PLAIN,
+            vec![Xof("cuts 2", 1_500_001), Fill(0, 9 << 20), Xof("cuts 3", 3 << 20)],
+        ),
+        ("an average that is no power of two", words, MIDDLE, Rule::PLAIN, vec![Xof("cuts 4", 1_000_003)]),
+        ("small sizes", zero, SMALL, Rule::PLAIN, vec![Xof("cuts 5", 50_001)]),
+        ("small sizes, another secret", words, SMALL, Rule::PLAIN, vec![Xof("cuts 5", 50_001)]),
+        ("small sizes on a grid of 8", words, SMALL, BY_EIGHT, vec![Xof("cuts 5", 50_001)]),
+        ("one value only", words, SMALL, BY_EIGHT, vec![Fill(0x20, 9001)]),
+        ("shorter than min", words, SMALL, Rule::PLAIN, vec![Xof("cuts 6", 256)]),
+        ("one byte", words, SMALL, Rule::PLAIN, vec![Fill(0, 1)]),
+        (
+            "fixed units",
+            words,
+            SMALL,
+            Rule { grid: 4096, policy: Policy::Fixed(65_536) },
+            vec![Xof("cuts 7", 200_000)],
+        ),
+    ]
+}
+
+fn render() -> String {
+    let mut out = String::from(
+        "# Cut points, see docs/format.md, \"Cutting\". A case ends with an empty line.\n\
+         # data: parts, one after the other; blake3-xof is unkeyed BLAKE3 of the words, extended to so many bytes.\n\
+         # table-blake3: over the 256 entries as little endian u64. cuts: ends of chunks.\n\n",
+    );
+    for (name, secret, params, rule, parts) in cases() {
+        let cutter = Cutter::new(&secret, TABLE_VERSION, params).unwrap();
+        let gear = cutter.table().entries();
+        let table: Vec<u8> = gear.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let data: Vec<u8> = parts.iter().flat_map(Part::bytes).collect();
+        let cuts = cutter.cut_window(&data, true, rule);
+        assert_eq!(cuts, cutter.cut_window_parallel(&data, true, rule), "{name}");
+        let numbers =
+            |numbers: &[u64]| numbers.iter().map(|n| format!("{n:016x}")).collect::<Vec<_>>().join(" ");
+        let policy = match rule.policy {
+            Policy::Cdc => "cdc".to_owned(),
+            Policy::Fixed(unit) => format!("fixed {unit}"),
+        };
+        let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(out, "{key} {value}").unwrap();
+        line("case", &name);
+        line("secret", &to_hex(&secret));
+        line("cutter-version", &params.version);
+        line("table-version", &TABLE_VERSION);
+        line("sizes", &format!("{} {} {}", params.min, params.avg, params.max));
+        line("counter", &cutter.table().counter());
+        line("table-first", &numbers(&gear[..4]));
+        line("table-last", &numbers(&gear[252..]));
+        line("table-blake3", &blake3::hash(&table));
+        for part in &parts {
+            out.push_str(&part.stated());
+            out.push('\n');
+        }
+        let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(out, "{key} {value}").unwrap();
+        line("data-blake3", &blake3::hash(&data));
+        line("policy", &policy);
+        line("grid", &rule.grid);
+        line("cuts", &cuts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn cut_points_stay_where_they_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/vectors/cuts.txt");
+    let now = render();
+    if std::env::var_os("BALLAST_REGENERATE").is_some() {
+        File::create(&path).unwrap().write_all(now.as_bytes()).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
+    for (golden, now) in golden.lines().zip(now.lines()) {
+        assert_eq!(golden, now);
+    }
+    assert_eq!(golden.len(), now.len());
+}
+
+/// `data/minilm-weeks` in `BALLAST_TEST_DATA`, or in a `shared/data` beside the repository.
+fn real_files() -> Vec<PathBuf> {
+    let given = std::env::var_os("BALLAST_TEST_DATA").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("shared/data"));
+    let Some(folder) =
+        given.into_iter().chain(beside).map(|dir| dir.join("minilm-weeks")).find(|dir| dir.is_dir())
+    else {
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "safetensors"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+#[allow(clippy::print_stderr)]
+fn real_models_are_cut_alike_in_every_way() {
+    let files = real_files();
+    if files.is_empty() {
+        eprintln!("skipped: no real model files here");
+    }
+    let cutters =
+        [DEFAULT, MIDDLE, SMALL].map(|params| Cutter::new(&SECRETS[1], TABLE_VERSION, params).unwrap());
+    for path in files {
+        let data = fs::read(&path).unwrap();
+        let len = u64::try_from(data.len()).unwrap();
+        for cutter in &cutters {
+            for rule in [Rule::PLAIN, BY_EIGHT] {
+                let once = cutter.cut_window(&data, true, rule);
+                assert_eq!(once, cutter.cut_window_parallel(&data, true, rule));
+                let mut regions = Opaque::layout(len);
+                regions[0].grid = rule.grid;
+                for step in [50_000, 6 << 20] {
+                    let mut cuts = Vec::new();
+                    let mut at = 0;
+                    while at < data.len() {
+                        let end = data.len().min(at + cutter.lookahead(rule) + step);
+                        let found = cutter.cut_regions(&data[at..end], u64::try_from(at).unwrap(), &regions);
+                        cuts.extend(found.iter().map(|cut| at + cut));
+                        at = *cuts.last().unwrap();
+                    }
+                    assert_eq!(once, cuts, "{} by windows of {step} more", path.display());
+                }
+            }
+        }
+    }
+}
