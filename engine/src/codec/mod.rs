@@ -53,7 +53,9 @@ pub fn decode(encoding: u8, codec_version: u8, encoded: &[u8], out: &mut [u8]) -
         }
         Some(Encoding::Raw) => Err(Malformed::new("raw bytes have another length than stated")),
         Some(Encoding::Zstd) => zstd::decompress(encoded, out),
-        _ => Err(Malformed::new(format!("is stored with encoding {encoding}, which this program does not know"))),
+        _ => Err(Malformed::new(format!(
+            "is stored with encoding {encoding}, which this program does not know"
+        ))),
     }
 }
 

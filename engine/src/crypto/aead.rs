@@ -55,7 +55,8 @@ impl SealKey {
             .and_then(|at| sealed.split_at_checked(at))
             .ok_or_else(|| Malformed::new("is shorter than its seal"))?;
         let tag: &[u8; TAG_LEN] = tag.try_into().map_err(|_| forged())?;
-        let buffer = InOutBuf::new(body, out).map_err(|_| Malformed::new("has another length than stated"))?;
+        let buffer =
+            InOutBuf::new(body, out).map_err(|_| Malformed::new("has another length than stated"))?;
         self.0.decrypt_inout_detached(nonce.into(), aad, buffer, tag.into()).map_err(|_| forged())
     }
 

@@ -22,7 +22,9 @@ impl Drop for IdKeys {
 impl IdKeys {
     /// From the config's id secret: `derive_key("ballast v1 id <kind number>", secret)`.
     pub fn derive(id_secret: &[u8; 32]) -> Self {
-        Self(BlobKind::ALL.map(|kind| blake3::derive_key(&format!("ballast v1 id {}", kind as u8), id_secret)))
+        Self(
+            BlobKind::ALL.map(|kind| blake3::derive_key(&format!("ballast v1 id {}", kind as u8), id_secret)),
+        )
     }
 
     /// Id of a blob: BLAKE3 of its plaintext under the key of its kind.

@@ -112,11 +112,9 @@ impl Keyring {
 
     /// The key for `purpose` under `epoch`.
     pub fn key(&self, purpose: Purpose, epoch: u16) -> Result<&SealKey, Malformed> {
-        self.0
-            .iter()
-            .find(|e| e.number == epoch)
-            .map(|e| &e.seal[purpose as usize])
-            .ok_or_else(|| Malformed::new(format!("is sealed under key epoch {epoch}, which this key file lacks")))
+        self.0.iter().find(|e| e.number == epoch).map(|e| &e.seal[purpose as usize]).ok_or_else(|| {
+            Malformed::new(format!("is sealed under key epoch {epoch}, which this key file lacks"))
+        })
     }
 
     /// The key for new objects.

@@ -1,1 +1,5 @@
-//! (room being built)
+//! The verbs: each a function over [`crate::repo::Repository`] with its `Options`, its
+//! `Report` and a [`crate::progress::Progress`]. They do not import one another; what two of
+//! them share is in [`crate::repo`].
+
+pub mod snapshot;

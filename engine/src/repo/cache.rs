@@ -127,7 +127,7 @@ impl CacheDir {
         };
         match ledger.hashes_at(number) {
             None => Err(Error::RolledBack { remembered: number, found: ledger.head() }),
-            Some(mut hashes) if hashes.any(|h| *h == hash) => Ok(()),
+            Some(hashes) if hashes.into_iter().any(|h| *h == hash) => Ok(()),
             Some(_) => Err(Error::HistoryReplaced { number }),
         }
     }

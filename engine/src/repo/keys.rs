@@ -133,7 +133,10 @@ pub fn try_open(file: &[u8], password: &[u8]) -> Result<Option<(Keyring, ConfigV
     let body = body?;
     check_extensions(&body.extensions, &[], "key file")?;
     if body.rights != RIGHTS_FULL {
-        return Err(Malformed::new(format!("grants rights {}, which this program does not know", body.rights)));
+        return Err(Malformed::new(format!(
+            "grants rights {}, which this program does not know",
+            body.rights
+        )));
     }
     let config: ConfigV1 = wire::decode(&body.config)?;
     if config.repo_id != clear.repo_id {
@@ -163,7 +166,10 @@ pub fn unlock(store: &dyn Store, password: &[u8], cache_dir: Option<&Path>) -> R
     let mut ids = list_ids(store)?;
     let present = ids.len();
     if present == 0 {
-        return Err(Error::corrupt("keys/", "no key file is left; `key import` brings one back from its printed page"));
+        return Err(Error::corrupt(
+            "keys/",
+            "no key file is left; `key import` brings one back from its printed page",
+        ));
     }
     let mut notices = Vec::new();
     let mut tried = 0;
@@ -195,7 +201,9 @@ pub fn unlock(store: &dyn Store, password: &[u8], cache_dir: Option<&Path>) -> R
         match try_open(&file, password) {
             Ok(Some((keyring, config))) => return Ok(Unlocked { key: id, keyring, config, notices }),
             Ok(None) => {}
-            Err(malformed) => notices.push(format!("{}; it was passed over", malformed.of(ObjectName::from(id)))),
+            Err(malformed) => {
+                notices.push(format!("{}; it was passed over", malformed.of(ObjectName::from(id))))
+            }
         }
     }
     if tried == 0 || notices.len() == present {
@@ -273,7 +281,9 @@ impl Repository {
             return Err(Error::NotFound { what: format!("key {}", id.short()) });
         }
         if !keys.iter().any(|k| k.id != id && k.damage.is_none()) {
-            return Err(Error::Usage("the last key cannot be removed: nothing could ever be read again".into()));
+            return Err(Error::Usage(
+                "the last key cannot be removed: nothing could ever be read again".into(),
+            ));
         }
         Ok(self.store().remove(&id.into())?)
     }

@@ -107,11 +107,17 @@ pub fn import(page: &str) -> Result<Vec<u8>, Malformed> {
             return Err(Malformed::new(format!("line {number} is missing or out of order")));
         }
         let text: String = rest.chars().filter(|c| !c.is_whitespace()).collect();
-        let at = text.len().checked_sub(CHECK_CHARS).filter(|at| text.is_char_boundary(*at)).ok_or_else(misread)?;
+        let at = text
+            .len()
+            .checked_sub(CHECK_CHARS)
+            .filter(|at| text.is_char_boundary(*at))
+            .ok_or_else(misread)?;
         let (text, given) = text.split_at(at);
         let bytes = unbase32(text).ok_or_else(misread)?;
         let same = |a: char, b: char| value(a).is_some() && value(a) == value(b);
-        if bytes.len() > LINE_BYTES || !check(number, &bytes).chars().zip(given.chars()).all(|(a, b)| same(a, b)) {
+        if bytes.len() > LINE_BYTES
+            || !check(number, &bytes).chars().zip(given.chars()).all(|(a, b)| same(a, b))
+        {
             return Err(misread());
         }
         if file.len() + bytes.len() > KEYFILE_LEN {

@@ -186,7 +186,10 @@ mod tests {
     fn a_dead_process_is_told_from_a_living_one() {
         let here = Process::current();
         assert!(here.start > 0 && !here.is_dead());
-        assert!(Process { start: here.start + 1, ..here.clone() }.is_dead(), "a later process of that number");
+        assert!(
+            Process { start: here.start + 1, ..here.clone() }.is_dead(),
+            "a later process of that number"
+        );
         assert!(!Process { place: "elsewhere".into(), start: 1, pid: 1 }.is_dead());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let theirs = Process { pid: child.id(), start: start_of(child.id()).unwrap_or(1), ..here };

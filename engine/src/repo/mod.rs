@@ -129,14 +129,18 @@ impl Repository {
             return Err(Error::AlreadyExists { location: store.location() });
         }
         if Self::holds_data(store.as_ref())? {
-            return Err(Error::corrupt(store.location(), "holds packs or snapshots, but neither config nor key"));
+            return Err(Error::corrupt(
+                store.location(),
+                "holds packs or snapshots, but neither config nor key",
+            ));
         }
         store.prepare()?;
         // Keys without a config and without data are left from an `init` that was cut short.
         for name in store.list(ObjectKind::Key)? {
             store.remove(&ObjectName::new(ObjectKind::Key, name))?;
         }
-        let store_mode = if creates_atomically(store.as_ref(), &surroundings)? { STORE_ATOMIC_CREATE } else { 0 };
+        let store_mode =
+            if creates_atomically(store.as_ref(), &surroundings)? { STORE_ATOMIC_CREATE } else { 0 };
         let config = ConfigV1 {
             repo_id: RepoId(surroundings.random()?),
             created: Stamp::from_ns(surroundings.clock.now_ns()),
@@ -210,7 +214,8 @@ impl Repository {
         };
         config.check().map_err(|e| e.of("config"))?;
         refuse_unknown_features(&config.features)?;
-        let repo = Self::assemble(store, surroundings, config, unlocked.keyring, unlocked.key, options, notices);
+        let repo =
+            Self::assemble(store, surroundings, config, unlocked.keyring, unlocked.key, options, notices);
         if let Some(cache) = &repo.inner.cache {
             cache.remember_key(unlocked.key);
         }

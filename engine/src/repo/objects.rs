@@ -81,7 +81,8 @@ pub fn seal_config(keyring: &Keyring, config: &ConfigV1, surroundings: &Surround
 pub fn read_config(store: &dyn Store, keyring: &Keyring, repo: &RepoId) -> Result<ConfigV1> {
     let name = ObjectName::config();
     let bytes = store.get(&name, MAX_RECORD_BYTES)?;
-    let plain = open(keyring, repo, ObjectKind::Config, Naming::Chosen("config"), &bytes).map_err(|e| e.of(&name))?;
+    let plain =
+        open(keyring, repo, ObjectKind::Config, Naming::Chosen("config"), &bytes).map_err(|e| e.of(&name))?;
     let config: ConfigV1 = wire::decode(&plain).map_err(|e| e.of(&name))?;
     if config.repo_id != *repo {
         return Err(Error::corrupt(name, "is of another repository"));
@@ -129,7 +130,8 @@ impl Repository {
         if crate::id::to_hex(&object_name(&bytes)) != name.name {
             return Err(Error::corrupt(name, "its bytes do not match its name"));
         }
-        open(self.keyring(), &self.config().repo_id, name.kind, Naming::ByBytes, &bytes).map_err(|e| e.of(name))
+        open(self.keyring(), &self.config().repo_id, name.kind, Naming::ByBytes, &bytes)
+            .map_err(|e| e.of(name))
     }
 
     /// The plaintext of any sealed object but packs and keys, for `ballast cat`.

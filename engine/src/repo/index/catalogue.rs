@@ -134,7 +134,11 @@ impl Catalogue {
     }
 
     /// Notes an index object; gives those of its packs that had no number before.
-    pub fn register<'o>(&mut self, id: IndexId, object: &'o IndexObject) -> Vec<(PackNumber, &'o IndexedPack)> {
+    pub fn register<'o>(
+        &mut self,
+        id: IndexId,
+        object: &'o IndexObject,
+    ) -> Vec<(PackNumber, &'o IndexedPack)> {
         let mut fresh = Vec::new();
         let mut named = Vec::with_capacity(object.packs.len());
         for pack in &object.packs {

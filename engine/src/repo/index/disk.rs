@@ -117,7 +117,8 @@ impl Lookup for DiskIndex {
                 .scan_prefix(key)
                 .map(|pair| {
                     let (key, value) = pair?;
-                    decode_place(&key, &value).ok_or_else(|| sled::Error::Unsupported("a broken entry".into()))
+                    decode_place(&key, &value)
+                        .ok_or_else(|| sled::Error::Unsupported("a broken entry".into()))
                 })
                 .collect()
         })
@@ -155,7 +156,8 @@ impl Lookup for DiskIndex {
             guarded(|| self.blobs.apply_batch(batch))?;
         }
         guarded(|| {
-            let before = self.db.get(COUNT_KEY)?.and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?)));
+            let before =
+                self.db.get(COUNT_KEY)?.and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?)));
             self.db.insert(COUNT_KEY, &(before.unwrap_or(0) + count).to_le_bytes()).map(drop)
         })
     }

@@ -98,6 +98,7 @@ pub struct Index {
     lock: Option<CacheLock>,
     catalogue: RwLock<Catalogue>,
     packs: RwLock<Vec<PackInfo>>,
+    standing: HashSet<PackId>,
     backend: Mutex<Backend>,
 }
 
@@ -140,6 +141,7 @@ impl Index {
             lock,
             catalogue: RwLock::new(catalogue),
             packs: RwLock::default(),
+            standing,
             backend: Mutex::new(backend),
         };
         if !new.is_empty() {
@@ -149,7 +151,7 @@ impl Index {
             }
             index.save();
         }
-        index.judge(&standing, ledger);
+        index.judge(ledger);
         Ok(index)
     }
 
@@ -172,10 +174,10 @@ impl Index {
     }
 
     /// Sets the usable bits, and counts a new generation if one was lost.
-    fn judge(&self, standing: &HashSet<PackId>, ledger: &Ledger) {
+    fn judge(&self, ledger: &Ledger) {
         let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
         let mut packs = self.packs.write().unwrap_or_else(|e| e.into_inner());
-        *packs = catalogue.judge(standing, ledger.condemned());
+        *packs = catalogue.judge(&self.standing, ledger.condemned());
         drop((catalogue, packs));
     }
 
@@ -238,9 +240,11 @@ impl Index {
         self.packs.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Packs that some listed index object names.
-    pub fn named_packs(&self) -> HashSet<PackId> {
-        self.catalogue.read().unwrap_or_else(|e| e.into_inner()).named()
+    /// Packs that were listed in `data/`, are named by no index object and not condemned.
+    pub fn orphans(&self, ledger: &Ledger) -> Vec<PackId> {
+        let named = self.catalogue.read().unwrap_or_else(|e| e.into_inner()).named();
+        let unnamed = |id: &&PackId| !named.contains(*id) && !ledger.condemned().contains(*id);
+        self.standing.iter().filter(unnamed).copied().collect()
     }
 
     fn look_up(&self, blob: &BlobRef) -> Result<Vec<Place>> {
@@ -320,9 +324,8 @@ fn list_ids<I: std::str::FromStr + Ord>(repo: &Repository, kind: ObjectKind) -> 
 fn read_objects(repo: &Repository, ids: &[IndexId]) -> Result<Vec<(IndexId, IndexObject)>> {
     let read = |id: &IndexId| -> Result<Option<(IndexId, IndexObject)>> {
         let name: ObjectName = (*id).into();
-        let object = repo
-            .read_by_bytes(&name)
-            .and_then(|plain| IndexObject::decode(&plain).map_err(|e| e.of(&name)));
+        let object =
+            repo.read_by_bytes(&name).and_then(|plain| IndexObject::decode(&plain).map_err(|e| e.of(&name)));
         match object {
             Ok(object) => Ok(Some((*id, object))),
             Err(Error::Store(e)) if e.is_not_found() => Ok(None),
@@ -341,7 +344,9 @@ fn read_objects(repo: &Repository, ids: &[IndexId]) -> Result<Vec<(IndexId, Inde
         let handles: Vec<_> = ids
             .chunks(ids.len().div_ceil(threads))
             .map(|part| {
-                scope.spawn(move || part.iter().filter_map(|id| read(id).transpose()).collect::<Result<Vec<_>>>())
+                scope.spawn(move || {
+                    part.iter().filter_map(|id| read(id).transpose()).collect::<Result<Vec<_>>>()
+                })
             })
             .collect();
         handles

@@ -1,0 +1,250 @@
+//! Reading blobs back: place → frame → blob, verified (invariant 5).
+//!
+//! No byte leaves before the keyed id of its blob was recomputed. Of several copies the
+//! usable one of least height is read; if its pack is missing or bad the next; then, once,
+//! the index is made anew; then a condemned copy that still stands.
+//!
+//! Memory: shared frames and bases are kept in one cache of [`CACHE_BYTES`]; a large chunk that
+//! is alone in its frame is handed out and not kept.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::error::{Error, Malformed, Result};
+use crate::format::content::Entry;
+use crate::format::frame::Edge;
+use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
+use crate::repo::Repository;
+use crate::repo::frames::{self, FrameHead};
+use crate::repo::index::{Index, Place};
+use crate::repo::ledger::Ledger;
+
+/// Plaintext of frames kept.
+const CACHE_BYTES: usize = 48 << 20;
+/// Plaintext of all bases of one frame, together.
+const MAX_BASE_BYTES: u64 = 64 << 20;
+
+/// The bytes of a blob: a stretch of a frame's plaintext.
+#[derive(Debug, Clone)]
+pub struct BlobBytes {
+    frame: Arc<Vec<u8>>,
+    start: usize,
+    end: usize,
+}
+
+impl Deref for BlobBytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.frame[self.start..self.end]
+    }
+}
+
+type FrameKey = (PackId, u32);
+
+/// Frames by use, oldest out first.
+#[derive(Default)]
+struct FrameCache {
+    frames: HashMap<FrameKey, Arc<Vec<u8>>>,
+    order: VecDeque<FrameKey>,
+    bytes: usize,
+}
+
+impl FrameCache {
+    fn get(&self, key: &FrameKey) -> Option<Arc<Vec<u8>>> {
+        self.frames.get(key).cloned()
+    }
+
+    fn put(&mut self, key: FrameKey, frame: Arc<Vec<u8>>) {
+        if frame.len() > CACHE_BYTES / 4 || self.frames.contains_key(&key) {
+            return;
+        }
+        self.bytes += frame.len();
+        self.frames.insert(key, frame);
+        self.order.push_back(key);
+        while self.bytes > CACHE_BYTES {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.bytes -= self.frames.remove(&oldest).map_or(0, |f| f.len());
+        }
+    }
+}
+
+/// Reads blobs of one repository. Shared by threads.
+pub struct Reader {
+    repo: Repository,
+    index: RwLock<Arc<Index>>,
+    renewed: Mutex<bool>,
+    cache: Mutex<FrameCache>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Reader {
+    /// With an index of its own.
+    pub fn open(repo: &Repository) -> Result<Self> {
+        let ledger = repo.ledger(false)?;
+        Self::open_at(repo, &ledger)
+    }
+
+    /// The same, for who has read the ledger already.
+    pub fn open_at(repo: &Repository, ledger: &Ledger) -> Result<Self> {
+        Ok(Self::with_index(repo, Arc::new(Index::open(repo, ledger)?)))
+    }
+
+    /// On an index that is open.
+    pub fn with_index(repo: &Repository, index: Arc<Index>) -> Self {
+        Self {
+            repo: repo.clone(),
+            index: RwLock::new(index),
+            renewed: Mutex::new(false),
+            cache: Mutex::default(),
+        }
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &Repository {
+        &self.repo
+    }
+
+    /// The index in use.
+    pub fn index(&self) -> Arc<Index> {
+        self.index.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// The bytes of a blob, its id recomputed.
+    pub fn blob(&self, kind: BlobKind, id: BlobId) -> Result<BlobBytes> {
+        self.blob_below(&BlobRef::new(kind, id), u16::from(u8::MAX) + 1)
+    }
+
+    /// The same, from a copy of a height below `ceiling`: so decoding always descends.
+    fn blob_below(&self, blob: &BlobRef, ceiling: u16) -> Result<BlobBytes> {
+        let mut reasons = Vec::new();
+        if let Some(bytes) = self.try_copies(blob, ceiling, &mut reasons)? {
+            return Ok(bytes);
+        }
+        if self.renew_index()?
+            && let Some(bytes) = self.try_copies(blob, ceiling, &mut reasons)?
+        {
+            return Ok(bytes);
+        }
+        reasons.dedup();
+        let reason =
+            if reasons.is_empty() { "no index object names it".to_owned() } else { reasons.join("; ") };
+        Err(Error::Missing { blob: blob.to_string(), reason })
+    }
+
+    fn try_copies(
+        &self,
+        blob: &BlobRef,
+        ceiling: u16,
+        reasons: &mut Vec<String>,
+    ) -> Result<Option<BlobBytes>> {
+        let index = self.index();
+        for place in index.places(blob)? {
+            if u16::from(place.height) >= ceiling {
+                reasons.push(format!("a copy of height {} cannot be its own base", place.height));
+                continue;
+            }
+            match self.read_place(&index, blob, &place) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error @ (Error::Internal(_) | Error::Interrupted)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%blob, %error, "copy not readable");
+                    reasons.push(error.to_string());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_place(&self, index: &Index, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
+        let pack = index.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
+        let object: ObjectName = pack.id.into();
+        let key = (pack.id, place.offset);
+        let shared = place.blob_len != place.plain_len;
+        let cached = self.cache.lock().unwrap_or_else(|e| e.into_inner()).get(&key);
+        let frame = match cached {
+            Some(frame) => frame,
+            None => {
+                let frame = Arc::new(self.read_frame(&object, pack.epoch, place)?);
+                if shared || blob.kind.is_metadata() {
+                    self.cache.lock().unwrap_or_else(|e| e.into_inner()).put(key, frame.clone());
+                }
+                frame
+            }
+        };
+        let start = place.blob_offset as usize;
+        let end = start + place.blob_len as usize;
+        let plain = frame.get(start..end).ok_or_else(|| {
+            Error::corrupt(&object, format!("frame at {} is shorter than its blobs", place.offset))
+        })?;
+        if self.repo.blob_id(blob.kind, plain) != blob.id {
+            return Err(Error::corrupt(&object, format!("frame at {} holds another {blob}", place.offset)));
+        }
+        Ok(BlobBytes { frame, start, end })
+    }
+
+    fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Vec<u8>> {
+        let stored = self.repo.store().get_range(object, place.offset.into(), place.stored_len as usize)?;
+        let bases =
+            place.edges.iter().map(|edge| self.base(edge, place.height)).collect::<Result<Vec<_>>>()?;
+        if bases.iter().map(|b| b.len() as u64).sum::<u64>() > MAX_BASE_BYTES {
+            return Err(Error::corrupt(
+                object,
+                format!("frame at {} has bases over the limit", place.offset),
+            ));
+        }
+        let head = FrameHead {
+            epoch,
+            encoding: place.encoding,
+            codec_version: place.codec_version,
+            plain_len: place.plain_len,
+            edges: &place.edges,
+        };
+        frames::open(&self.repo, &head, &stored)
+            .map_err(|e: Malformed| e.of(format!("{object}, frame at {}", place.offset)))
+    }
+
+    /// The plaintext an edge names, verified as any blob is.
+    fn base(&self, edge: &Edge, height: u8) -> Result<Vec<u8>> {
+        let unknown = || Error::corrupt("a frame", format!("has an edge of kind {}/{}", edge.how, edge.kind));
+        let kind = BlobKind::from_byte(edge.kind).ok_or_else(unknown)?;
+        let ceiling = u16::from(height);
+        match edge.how {
+            0 => Ok(self.blob_below(&BlobRef::new(kind, edge.id), ceiling)?.to_vec()),
+            1 if kind == BlobKind::List => {
+                let mut out = Vec::new();
+                for entry in self.expand(&[Entry::List { id: edge.id, len: u64::MAX }]) {
+                    match entry? {
+                        Entry::Chunk { id, len } if out.len() as u64 + u64::from(len) <= MAX_BASE_BYTES => {
+                            out.extend_from_slice(
+                                &self.blob_below(&BlobRef::new(BlobKind::Chunk, id), ceiling)?,
+                            );
+                        }
+                        Entry::Hole { len } if out.len() as u64 + len <= MAX_BASE_BYTES => {
+                            out.resize(out.len() + usize::try_from(len).map_err(|_| unknown())?, 0);
+                        }
+                        _ => return Err(unknown()),
+                    }
+                }
+                Ok(out)
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Once in a reader's life: another run may have moved blobs to other packs meanwhile.
+    fn renew_index(&self) -> Result<bool> {
+        let mut renewed = self.renewed.lock().unwrap_or_else(|e| e.into_inner());
+        if !std::mem::replace(&mut *renewed, true) {
+            let ledger = self.repo.ledger(false)?;
+            let fresh = Arc::new(Index::open(&self.repo, &ledger)?);
+            *self.index.write().unwrap_or_else(|e| e.into_inner()) = fresh;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,410 @@
+//! One run that writes (design §3a, the writer's side).
+//!
+//! ```text
+//! W1 lease, ledger   W2 index equal to the repository   W3 adopt finished packs of dead sessions
+//! W4 packs → index objects → local index   W5 read new ledger entries   W6 snapshot, commit
+//! ```
+//! Memory: at most (open packs 3 + storing threads 2 + CPU workers) packs of
+//! `data_pack_max_bytes`, two frames of scratch for each worker, and the ids that this run
+//! claimed (some 60 bytes each).
+//!
+//! A session that is dropped leaves garbage, never damage: what it stored is adopted by the
+//! next one.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::error::{Error, Result};
+use crate::format::frame::FrameBlob;
+use crate::format::index::IndexObject;
+use crate::format::ledger::{CommitV1, Event};
+use crate::format::pack::PackKind;
+use crate::format::snapshot::SnapshotV1;
+use crate::format::{MAX_FRAME_BLOBS, MAX_FRAME_PLAIN_BYTES};
+use crate::id::{BlobId, BlobKind, BlobRef, IndexId, PackId, SessionId, SnapshotId};
+use crate::progress::Progress;
+use crate::repo::Repository;
+use crate::repo::frames::{self, SealedFrame};
+use crate::repo::index::{Index, PackNumber};
+use crate::repo::lease::{Lease, live_sessions};
+use crate::repo::ledger::{Append, Entry, Ledger};
+use crate::repo::packer::Packer;
+use crate::repo::packfile::{self, OpenPack};
+use crate::repo::upload::Uploads;
+use crate::store::PutMode;
+
+const CLAIM_SHARDS: usize = 64;
+
+/// What a session wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Blobs that were new to the repository.
+    pub new_blobs: u64,
+    /// Their plaintext.
+    pub new_bytes: u64,
+    /// Packs, index objects, snapshot and ledger entry.
+    pub stored_bytes: u64,
+    /// Finished packs of earlier runs that were taken over.
+    pub adopted_packs: u64,
+    /// Plaintext in them.
+    pub adopted_bytes: u64,
+}
+
+/// A stored, or already known, blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id.
+    pub id: BlobId,
+    /// Was it new to the repository?
+    pub new: bool,
+}
+
+/// Blobs gathered for one shared frame.
+#[derive(Default)]
+struct Gathering {
+    plain: Vec<u8>,
+    blobs: Vec<FrameBlob>,
+}
+
+/// One run that writes.
+pub struct Session {
+    repo: Repository,
+    id: SessionId,
+    index: Arc<Index>,
+    ledger: Ledger,
+    /// `None` in a dry run: nothing is written at all.
+    lease: Option<Lease>,
+    uploads: Option<Uploads>,
+    claims: Vec<Mutex<HashSet<BlobRef>>>,
+    relied: Mutex<HashSet<PackNumber>>,
+    own_packs: Mutex<HashSet<PackId>>,
+    packer: Mutex<Packer>,
+    shared_data: Mutex<Gathering>,
+    shared_metadata: Mutex<Gathering>,
+    new_blobs: AtomicU64,
+    new_bytes: AtomicU64,
+    extra_bytes: AtomicU64,
+    adopted: (u64, u64),
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Session {
+    /// W1 to W3. With `dry` nothing is written; the session only finds out what would be.
+    pub fn begin(repo: &Repository, operation: &str, dry: bool, progress: &dyn Progress) -> Result<Self> {
+        let id = SessionId(repo.surroundings().random()?);
+        let mut lease = if dry { None } else { Some(Lease::take(repo, id, operation)?) };
+        let ledger = repo.ledger(true)?;
+        if let Some(lease) = &mut lease {
+            lease.begin(ledger.head())?;
+        }
+        let index = Arc::new(Index::open(repo, &ledger)?);
+        let uploads = if dry { None } else { Some(Uploads::start(repo, id)?) };
+        let mut session = Self {
+            repo: repo.clone(),
+            id,
+            index,
+            ledger,
+            lease,
+            uploads,
+            claims: (0..CLAIM_SHARDS).map(|_| Mutex::default()).collect(),
+            relied: Mutex::default(),
+            own_packs: Mutex::default(),
+            packer: Mutex::new(Packer::new(repo)),
+            shared_data: Mutex::default(),
+            shared_metadata: Mutex::default(),
+            new_blobs: AtomicU64::new(0),
+            new_bytes: AtomicU64::new(0),
+            extra_bytes: AtomicU64::new(0),
+            adopted: (0, 0),
+        };
+        session.adopt(progress)?;
+        Ok(session)
+    }
+
+    /// W3: packs that stand, are named by no index object and not condemned, of sessions that
+    /// are dead. They are finished (a pack gets its name only when it is durable), so a run
+    /// that was killed goes on where it was.
+    fn adopt(&mut self, progress: &dyn Progress) -> Result<()> {
+        let orphans = self.index.orphans(&self.ledger);
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let live: HashSet<SessionId> =
+            live_sessions(&self.repo, Some(self.id))?.into_iter().map(|(session, _)| session).collect();
+        let mut adopted = Vec::new();
+        for id in orphans {
+            progress.check()?;
+            match packfile::read_trailer(&self.repo, id) {
+                Ok((session, _)) if live.contains(&session) => {}
+                Ok((_, pack)) => adopted.push(pack),
+                Err(Error::Store(e)) if e.is_not_found() => {}
+                // A note, not an error: nothing can need a pack that no index ever named.
+                Err(error) => tracing::info!(%error, "unlisted pack passed over"),
+            }
+        }
+        let bytes = adopted.iter().flat_map(|p| &p.frames).map(|f| u64::from(f.plain_len)).sum();
+        self.adopted = (adopted.len() as u64, bytes);
+        for pack in &adopted {
+            locked(&self.own_packs).insert(pack.id);
+            for blob in pack.frames.iter().flat_map(|f| &f.blobs) {
+                if let Some(kind) = BlobKind::from_byte(blob.kind) {
+                    let blob = BlobRef::new(kind, blob.id);
+                    locked(self.shard(&blob)).insert(blob);
+                }
+            }
+        }
+        if let Some(uploads) = &self.uploads {
+            uploads.list_only(adopted);
+        }
+        Ok(())
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &Repository {
+        &self.repo
+    }
+
+    /// The ledger as it was when the session began.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    fn shard(&self, blob: &BlobRef) -> &Mutex<HashSet<BlobRef>> {
+        &self.claims[usize::from(blob.id.0[31]) % CLAIM_SHARDS]
+    }
+
+    /// Is the blob in the repository, in a usable pack or in this run's hands? It may be relied
+    /// on from now on. Does not claim it.
+    pub fn is_known(&self, blob: &BlobRef) -> Result<bool> {
+        if locked(self.shard(blob)).contains(blob) {
+            return Ok(true);
+        }
+        match self.index.usable_pack(blob)? {
+            Some(pack) => {
+                locked(&self.relied).insert(pack);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Claims a blob: `true` for exactly one caller, who must store it. Others may refer to it
+    /// at once, since the snapshot is written only after every pack.
+    fn claim(&self, blob: &BlobRef) -> Result<bool> {
+        if self.is_known(blob)? {
+            return Ok(false);
+        }
+        Ok(locked(self.shard(blob)).insert(*blob))
+    }
+
+    /// Stores a blob unless it is known. Small ones are gathered into shared frames.
+    pub fn store(&self, kind: BlobKind, plain: &[u8]) -> Result<Stored> {
+        let id = self.repo.blob_id(kind, plain);
+        self.store_as(kind, id, plain, None)
+    }
+
+    /// A gatherer for a run of neighbours, whose small blobs share frames in their order.
+    pub fn neighbours(&self) -> Neighbours<'_> {
+        Neighbours { session: self, gathering: Gathering::default() }
+    }
+
+    fn store_as(
+        &self,
+        kind: BlobKind,
+        id: BlobId,
+        plain: &[u8],
+        near: Option<&mut Gathering>,
+    ) -> Result<Stored> {
+        if plain.len() > MAX_FRAME_PLAIN_BYTES as usize {
+            return Err(Error::Internal(format!("a {} of {} bytes", kind.word(), plain.len())));
+        }
+        if !self.claim(&BlobRef::new(kind, id))? {
+            return Ok(Stored { id, new: false });
+        }
+        self.new_blobs.fetch_add(1, Ordering::Relaxed);
+        self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        let len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a blob over 4 GiB".into()))?;
+        let blob = FrameBlob { kind: kind as u8, len, id };
+        let pack_kind = if kind.is_metadata() { PackKind::Metadata } else { PackKind::Data };
+        if len >= self.repo.config().small_blob_bytes {
+            self.write_frame(pack_kind, plain, vec![blob])?;
+        } else if let Some(near) = near {
+            if let Some(full) = self.gather(near, plain, blob) {
+                self.write_frame(pack_kind, &full.plain, full.blobs)?;
+            }
+        } else {
+            let shared = if kind.is_metadata() { &self.shared_metadata } else { &self.shared_data };
+            let full = self.gather(&mut locked(shared), plain, blob);
+            if let Some(full) = full {
+                self.write_frame(pack_kind, &full.plain, full.blobs)?;
+            }
+        }
+        Ok(Stored { id, new: true })
+    }
+
+    /// Adds a small blob; gives what was gathered before if there is no room for it.
+    fn gather(&self, gathering: &mut Gathering, plain: &[u8], blob: FrameBlob) -> Option<Gathering> {
+        let room = self.repo.config().frame_target_bytes as usize;
+        let full = gathering.plain.len() + plain.len() > room || gathering.blobs.len() == MAX_FRAME_BLOBS;
+        let out = full.then(|| std::mem::take(gathering));
+        gathering.plain.extend_from_slice(plain);
+        gathering.blobs.push(blob);
+        out
+    }
+
+    fn write_frame(&self, kind: PackKind, plain: &[u8], blobs: Vec<FrameBlob>) -> Result<()> {
+        let Some(uploads) = &self.uploads else {
+            let frame = frames::make(&self.repo, plain, blobs, Vec::new())?;
+            self.extra_bytes.fetch_add(u64::from(frame.record.stored_len), Ordering::Relaxed);
+            return Ok(());
+        };
+        uploads.check()?;
+        thread_local! {
+            static SEALED: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
+        }
+        let frame = frames::make(&self.repo, plain, blobs, SEALED.take())?;
+        let full = self.pack(kind, &frame, uploads)?;
+        SEALED.set(frame.bytes);
+        full.into_iter().try_for_each(|pack| self.close(pack, uploads))
+    }
+
+    fn pack(&self, kind: PackKind, frame: &SealedFrame, uploads: &Uploads) -> Result<Vec<OpenPack>> {
+        let chance = u64::from_le_bytes(self.repo.surroundings().random()?);
+        let mut packer = locked(&self.packer);
+        while let Some(buffer) = uploads.spare_buffer() {
+            packer.give_back(buffer);
+        }
+        packer.push(kind, frame, chance)
+    }
+
+    fn close(&self, pack: OpenPack, uploads: &Uploads) -> Result<()> {
+        let closed = pack.close(&self.repo, self.id)?;
+        locked(&self.own_packs).insert(closed.indexed.id);
+        uploads.push(closed)
+    }
+
+    /// W4: everything that was given is durable and named by durable index objects.
+    pub fn flush(&mut self) -> Result<Vec<(IndexId, IndexObject)>> {
+        for (kind, shared) in
+            [(PackKind::Data, &self.shared_data), (PackKind::Metadata, &self.shared_metadata)]
+        {
+            let last = std::mem::take(&mut *locked(shared));
+            if !last.blobs.is_empty() {
+                self.write_frame(kind, &last.plain, last.blobs)?;
+            }
+        }
+        let rest = locked(&self.packer).drain()?;
+        if let Some(uploads) = &self.uploads {
+            rest.into_iter().try_for_each(|pack| self.close(pack, uploads))?;
+        }
+        self.uploads.as_mut().map_or(Ok(Vec::new()), Uploads::finish)
+    }
+
+    /// W5: does a new condemnation touch what this run relied on? A parent whose ids were taken
+    /// over is safe while it is not forgotten: the prune had marked it.
+    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>) -> Option<String> {
+        let relied: HashSet<PackId> = {
+            let own = locked(&self.own_packs);
+            let relied = locked(&self.relied);
+            relied
+                .iter()
+                .filter_map(|n| self.index.pack(*n))
+                .map(|p| p.id)
+                .chain(own.iter().copied())
+                .collect()
+        };
+        new.iter().find_map(|entry| match &entry.event {
+            Event::Condemn(condemned) => condemned
+                .packs
+                .iter()
+                .find(|pack| relied.contains(pack))
+                .map(|pack| format!("pack {}, ledger entry {}", pack.short(), entry.record.number)),
+            Event::Forget(forgotten) => parent
+                .filter(|p| forgotten.snapshots.contains(p))
+                .map(|p| format!("parent snapshot {}, ledger entry {}", p.short(), entry.record.number)),
+            _ => None,
+        })
+    }
+
+    /// W5 and W6: puts the snapshot and commits it. `parent` is the snapshot whose ids were taken
+    /// over without a look-up, if any. The session must have been flushed.
+    pub fn commit(
+        &mut self,
+        snapshot: &SnapshotV1,
+        parent: Option<SnapshotId>,
+        flushed: Vec<(IndexId, IndexObject)>,
+    ) -> Result<SnapshotId> {
+        let (id, bytes) = self.repo.seal_snapshot(snapshot)?;
+        let refresh = |session: &mut Self| -> Result<()> {
+            let new = session.ledger.refresh(&session.repo)?;
+            session.overtaken(&new, parent).map_or(Ok(()), |what| Err(Error::Overtaken { what }))
+        };
+        refresh(self)?;
+        self.repo.store().put(&id.into(), &bytes, PutMode::New)?;
+        self.extra_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let event = Event::Commit(CommitV1 { snapshot: id });
+        while self.ledger.append(&self.repo, self.id, &event)? == Append::Taken {
+            refresh(self)?;
+        }
+        // Committed. What follows is only this machine's own memory of it.
+        if let Err(error) = self.index.absorb(flushed, Some(id)) {
+            tracing::warn!(%error, "local index not brought up to date");
+        }
+        self.lease = None;
+        Ok(id)
+    }
+
+    /// What was written so far.
+    pub fn stats(&self) -> SessionStats {
+        SessionStats {
+            new_blobs: self.new_blobs.load(Ordering::Relaxed),
+            new_bytes: self.new_bytes.load(Ordering::Relaxed),
+            stored_bytes: self.uploads.as_ref().map_or(0, Uploads::stored_bytes)
+                + self.extra_bytes.load(Ordering::Relaxed),
+            adopted_packs: self.adopted.0,
+            adopted_bytes: self.adopted.1,
+        }
+    }
+}
+
+/// Neighbours in a directory, whose small chunks share frames in their order.
+pub struct Neighbours<'s> {
+    session: &'s Session,
+    gathering: Gathering,
+}
+
+impl Neighbours<'_> {
+    /// Stores a chunk unless it is known.
+    pub fn store(&mut self, plain: &[u8]) -> Result<Stored> {
+        let id = self.session.repo.blob_id(BlobKind::Chunk, plain);
+        self.session.store_as(BlobKind::Chunk, id, plain, Some(&mut self.gathering))
+    }
+
+    /// Writes what is left: a frame of its own if it is a good half of one, else into the
+    /// session's shared frame.
+    pub fn finish(mut self) -> Result<()> {
+        let rest = std::mem::take(&mut self.gathering);
+        if rest.plain.len() >= self.session.repo.config().frame_target_bytes as usize / 2 {
+            return self.session.write_frame(PackKind::Data, &rest.plain, rest.blobs);
+        }
+        let mut at = 0;
+        for blob in rest.blobs {
+            let plain = &rest.plain[at..at + blob.len as usize];
+            at += blob.len as usize;
+            let full = self.session.gather(&mut locked(&self.session.shared_data), plain, blob);
+            if let Some(full) = full {
+                self.session.write_frame(PackKind::Data, &full.plain, full.blobs)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Snapshots of a repository: which there are, and which one a person means.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::format::snapshot::SnapshotV1;
+use crate::format::wire::{self, check_extensions};
+use crate::id::{ObjectName, SnapshotId};
+use crate::repo::Repository;
+use crate::repo::ledger::Ledger;
+
+/// A snapshot and its name.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What it says.
+    pub record: SnapshotV1,
+}
+
+/// Which snapshots are meant.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Filter {
+    /// Only of these hosts.
+    pub hosts: Vec<String>,
+    /// Only with all of these tags.
+    pub tags: Vec<String>,
+    /// Only those made of every one of these paths.
+    pub paths: Vec<Vec<u8>>,
+}
+
+impl Filter {
+    /// Does the snapshot fit?
+    pub fn fits(&self, snapshot: &SnapshotV1) -> bool {
+        (self.hosts.is_empty() || self.hosts.iter().any(|h| *h == snapshot.host.0))
+            && self.tags.iter().all(|t| snapshot.tags.iter().any(|have| have.0 == *t))
+            && self.paths.iter().all(|p| snapshot.paths.iter().any(|have| have.0 == *p))
+    }
+}
+
+/// Snapshots that could not be read, with the reason.
+pub type Unreadable = Vec<(SnapshotId, Error)>;
+
+impl Repository {
+    /// One snapshot.
+    pub fn snapshot(&self, id: SnapshotId) -> Result<Snapshot> {
+        let name: ObjectName = id.into();
+        let plain = self.read_by_bytes(&name)?;
+        let record: SnapshotV1 = wire::decode(&plain).map_err(|e| e.of(&name))?;
+        check_extensions(&record.extensions, &[], "snapshot").map_err(|e| e.of(&name))?;
+        Ok(Snapshot { id, record })
+    }
+
+    /// Committed snapshots that fit, oldest first, and those that cannot be read.
+    pub fn snapshots(&self, ledger: &Ledger, filter: &Filter) -> Result<(Vec<Snapshot>, Unreadable)> {
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        for id in ledger.committed() {
+            match self.snapshot(id) {
+                Ok(snapshot) if filter.fits(&snapshot.record) => found.push(snapshot),
+                Ok(_) => {}
+                Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => unreadable.push((id, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        // By time; the order of commits decides among equals.
+        found.sort_by_key(|s| s.record.time);
+        Ok((found, unreadable))
+    }
+
+    /// The snapshot that `word` means: `latest` among those that fit, or the beginning of an id.
+    pub fn find_snapshot(&self, ledger: &Ledger, word: &str, filter: &Filter) -> Result<Snapshot> {
+        if word == "latest" {
+            let (mut found, unreadable) = self.snapshots(ledger, filter)?;
+            for (id, error) in unreadable {
+                self.notice(format!("snapshot {} was passed over: {error}", id.short()));
+            }
+            return found.pop().ok_or_else(|| Error::NotFound { what: "a snapshot that fits".into() });
+        }
+        let fits: Vec<SnapshotId> =
+            ledger.committed().into_iter().filter(|id| id.to_hex().starts_with(word)).collect();
+        match fits.as_slice() {
+            [one] if word.len() >= 4 => self.snapshot(*one),
+            [_] => Err(Error::Usage(format!("\"{word}\" is too short to name a snapshot: give four digits"))),
+            [] => Err(Error::NotFound { what: format!("snapshot {word}") }),
+            many => Err(Error::Ambiguous {
+                prefix: word.to_owned(),
+                candidates: many.iter().take(5).map(SnapshotId::short).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+}

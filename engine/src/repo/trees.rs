@@ -1,0 +1,149 @@
+//! Content lists and directories: cut and stored by a session, joined again by a reader.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Malformed, Result};
+use crate::format::content::{self, Entry, INLINE_ENTRIES, ListV1, MAX_LIST_DEPTH};
+use crate::format::tree::{self, Node, PartRef, TreeV1};
+use crate::format::wire;
+use crate::id::{BlobId, BlobKind};
+use crate::repo::reader::Reader;
+use crate::repo::session::Session;
+
+impl Session {
+    /// The content of a node: a long list becomes list blobs, and lists of lists.
+    pub fn store_content(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>> {
+        while entries.len() > INLINE_ENTRIES {
+            let mut upper = Vec::new();
+            let mut start = 0;
+            for end in content::cut(&entries) {
+                let list = ListV1 { entries: entries[start..end].to_vec(), extensions: Vec::new() };
+                let len = content::total_len(&list.entries).map_err(|e| Error::Internal(e.0))?;
+                let stored = self.store(BlobKind::List, &wire::encode(&list))?;
+                upper.push(Entry::List { id: stored.id, len });
+                start = end;
+            }
+            entries = upper;
+        }
+        Ok(entries)
+    }
+
+    /// A directory from its nodes, which must be sorted by name. A large one becomes tree parts.
+    pub fn store_tree(&self, nodes: Vec<Node>) -> Result<BlobId> {
+        let mut ends = tree::cut(&nodes);
+        let tree = if ends.len() <= 1 {
+            TreeV1::of_nodes(nodes)
+        } else {
+            let mut nodes = nodes.into_iter();
+            let mut parts = Vec::with_capacity(ends.len());
+            let mut start = 0;
+            for end in ends.drain(..) {
+                let part: Vec<_> = nodes.by_ref().take(end - start).collect();
+                let first = part[0].name.clone();
+                let count = part.len() as u64;
+                let stored = self.store(BlobKind::TreePart, &wire::encode(&TreeV1::of_nodes(part)))?;
+                parts.push(PartRef { id: stored.id, first, count });
+                start = end;
+            }
+            TreeV1 { nodes: Vec::new(), parts, extensions: Vec::new() }
+        };
+        Ok(self.store(BlobKind::Tree, &wire::encode(&tree))?.id)
+    }
+}
+
+impl Reader {
+    /// The nodes of a directory, sorted by name, names checked.
+    pub fn tree(&self, id: BlobId) -> Result<Vec<Node>> {
+        let tree = self.tree_blob(BlobKind::Tree, id)?;
+        if tree.parts.is_empty() {
+            return Ok(tree.nodes);
+        }
+        let mut nodes: Vec<Node> = Vec::new();
+        for part in &tree.parts {
+            let stretch = self.tree_blob(BlobKind::TreePart, part.id)?;
+            let fits = stretch.parts.is_empty()
+                && stretch.nodes.len() as u64 == part.count
+                && stretch.nodes.first().is_some_and(|n| n.name == part.first)
+                && nodes.last().is_none_or(|last| last.name < part.first);
+            if !fits {
+                return Err(Malformed::new("is not the stretch its tree says")
+                    .of(format!("tree part {}", part.id.short())));
+            }
+            nodes.extend(stretch.nodes);
+        }
+        Ok(nodes)
+    }
+
+    /// One tree or part as it is stored.
+    pub fn tree_blob(&self, kind: BlobKind, id: BlobId) -> Result<TreeV1> {
+        let bytes = self.blob(kind, id)?;
+        let tree: TreeV1 = wire::decode(&bytes)
+            .and_then(|t: TreeV1| t.check().map(|()| t))
+            .map_err(|e| e.of(format!("{} {}", kind.word(), id.short())))?;
+        Ok(tree)
+    }
+
+    /// One list as it is stored.
+    pub fn list(&self, id: BlobId) -> Result<ListV1> {
+        let bytes = self.blob(BlobKind::List, id)?;
+        let what = || format!("content list {}", id.short());
+        let list: ListV1 = wire::decode(&bytes).map_err(|e| e.of(what()))?;
+        wire::check_extensions(&list.extensions, &[], "content list").map_err(|e| e.of(what()))?;
+        content::total_len(&list.entries).map_err(|e| e.of(what()))?;
+        Ok(list)
+    }
+
+    /// A node by its path inside a tree; `/` names of components, no links followed.
+    pub fn names(&self, id: BlobId) -> Result<BTreeMap<Vec<u8>, Node>> {
+        Ok(self.tree(id)?.into_iter().map(|n| (n.name.0.clone(), n)).collect())
+    }
+
+    /// Every chunk, hole and stretch of inline bytes of a file's content, lists opened on the way.
+    pub fn expand<'r>(&'r self, entries: &[Entry]) -> Expand<'r> {
+        Expand { reader: self, stack: vec![entries.to_vec().into_iter()], failed: false }
+    }
+}
+
+/// Iterator of [`Reader::expand`].
+pub struct Expand<'r> {
+    reader: &'r Reader,
+    stack: Vec<std::vec::IntoIter<Entry>>,
+    failed: bool,
+}
+
+impl Iterator for Expand<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.failed {
+            match self.stack.last_mut()?.next() {
+                None => drop(self.stack.pop()),
+                Some(Entry::List { id, len }) => {
+                    if self.stack.len() > MAX_LIST_DEPTH {
+                        self.failed = true;
+                        return Some(Err(Error::corrupt("content", "lists are nested too deep")));
+                    }
+                    let list = match self.reader.list(id) {
+                        Ok(list) => list,
+                        Err(error) => {
+                            self.failed = true;
+                            return Some(Err(error));
+                        }
+                    };
+                    let sum = content::total_len(&list.entries).unwrap_or(0);
+                    if len != u64::MAX && sum != len {
+                        self.failed = true;
+                        let what = format!("content list {}", id.short());
+                        return Some(Err(Error::corrupt(
+                            what,
+                            format!("holds {sum} bytes where {len} are stated"),
+                        )));
+                    }
+                    self.stack.push(list.entries.into_iter());
+                }
+                Some(entry) => return Some(Ok(entry)),
+            }
+        }
+        None
+    }
+}

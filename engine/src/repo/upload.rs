@@ -1,0 +1,178 @@
+//! From closed packs to durable index objects (W4): packs first, then an index object that
+//! names them, a batch at a time, so that a killed run has little left to adopt.
+//!
+//! Store calls run on plain threads here, never in the CPU pool. The channel has no room: a
+//! worker that closed a pack waits until a thread is free, so that at most
+//! `threads + workers` closed packs exist. The first failure stops everything.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use crate::error::{Error, Result};
+use crate::format::index::{IndexObject, IndexedPack};
+use crate::id::{IndexId, SessionId};
+use crate::repo::Repository;
+use crate::repo::packfile::ClosedPack;
+use crate::store::PutMode;
+
+/// Packs named by one index object of a run that goes on.
+const PACKS_PER_INDEX: usize = 24;
+/// Packs named by one index object at the very most.
+const MAX_PACKS_PER_INDEX: usize = 512;
+
+#[derive(Default)]
+struct State {
+    /// Durable, but named by no index object yet.
+    unlisted: Vec<IndexedPack>,
+    /// Durable index objects of this session.
+    listed: Vec<(IndexId, IndexObject)>,
+    /// Buffers to be used again.
+    buffers: Vec<Vec<u8>>,
+    failure: Option<Error>,
+    failed: bool,
+    stored_bytes: u64,
+}
+
+/// The storing side of a session.
+pub struct Uploads {
+    repo: Repository,
+    session: SessionId,
+    sender: Option<SyncSender<ClosedPack>>,
+    threads: Vec<JoinHandle<()>>,
+    state: Arc<Mutex<State>>,
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Uploads {
+    /// With its threads started.
+    pub fn start(repo: &Repository, session: SessionId) -> Result<Self> {
+        let (sender, receiver) = sync_channel::<ClosedPack>(0);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let state = Arc::new(Mutex::new(State::default()));
+        let threads = (0..repo.store().concurrency().clamp(1, 2))
+            .map(|_| {
+                let (repo, receiver, state) = (repo.clone(), receiver.clone(), state.clone());
+                std::thread::Builder::new()
+                    .name("ballast-store".into())
+                    .spawn(move || serve(&repo, session, &receiver, &state))
+                    .map_err(|e| Error::Internal(format!("no thread: {e}")))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { repo: repo.clone(), session, sender: Some(sender), threads, state })
+    }
+
+    /// Hands over a closed pack; waits until a thread is free.
+    pub fn push(&self, pack: ClosedPack) -> Result<()> {
+        self.check()?;
+        let gone = || Error::Internal("the storing threads are gone".into());
+        let sender = self.sender.as_ref().ok_or_else(gone)?;
+        sender.send(pack).map_err(|_| self.failure().unwrap_or_else(gone))
+    }
+
+    /// Packs that are durable already and only need to be named (adopted ones).
+    pub fn list_only(&self, packs: Vec<IndexedPack>) {
+        locked(&self.state).unlisted.extend(packs);
+    }
+
+    /// A buffer of a pack that was stored.
+    pub fn spare_buffer(&self) -> Option<Vec<u8>> {
+        locked(&self.state).buffers.pop()
+    }
+
+    /// The first failure, given once; afterwards a short word.
+    pub fn check(&self) -> Result<()> {
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    fn failure(&self) -> Option<Error> {
+        let mut state = locked(&self.state);
+        if !state.failed {
+            return None;
+        }
+        Some(state.failure.take().unwrap_or_else(|| Error::Internal("an earlier store call failed".into())))
+    }
+
+    /// Waits for every pack and names the last ones. Gives this session's index objects.
+    pub fn finish(&mut self) -> Result<Vec<(IndexId, IndexObject)>> {
+        self.sender = None;
+        for thread in self.threads.drain(..) {
+            thread.join().map_err(|_| Error::Internal("a storing thread panicked".into()))?;
+        }
+        self.check()?;
+        while !locked(&self.state).unlisted.is_empty() {
+            write_index(&self.repo, self.session, &self.state, 1)?;
+        }
+        Ok(std::mem::take(&mut locked(&self.state).listed))
+    }
+
+    /// Bytes of packs and index objects stored.
+    pub fn stored_bytes(&self) -> u64 {
+        locked(&self.state).stored_bytes
+    }
+}
+
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        self.sender = None;
+        for thread in self.threads.drain(..) {
+            drop(thread.join());
+        }
+    }
+}
+
+fn serve(
+    repo: &Repository,
+    session: SessionId,
+    receiver: &Mutex<Receiver<ClosedPack>>,
+    state: &Mutex<State>,
+) {
+    loop {
+        let next = receiver.lock().unwrap_or_else(|e| e.into_inner()).recv();
+        let Ok(pack) = next else { return };
+        if locked(state).failed {
+            continue;
+        }
+        let result = repo
+            .store()
+            .put(&pack.indexed.id.into(), &pack.bytes, PutMode::New)
+            .map_err(Error::from)
+            .and_then(|()| {
+                let mut now = locked(state);
+                now.stored_bytes += pack.indexed.size;
+                now.unlisted.push(pack.indexed);
+                if now.buffers.len() < 2 {
+                    now.buffers.push(pack.bytes);
+                }
+                drop(now);
+                write_index(repo, session, state, PACKS_PER_INDEX)
+            });
+        if let Err(error) = result {
+            let mut now = locked(state);
+            now.failed = true;
+            now.failure.get_or_insert(error);
+        }
+    }
+}
+
+/// Names what is durable, once there are `at_least` packs of it.
+fn write_index(repo: &Repository, session: SessionId, state: &Mutex<State>, at_least: usize) -> Result<()> {
+    let packs = {
+        let mut now = locked(state);
+        if now.unlisted.len() < at_least {
+            return Ok(());
+        }
+        let count = now.unlisted.len().min(MAX_PACKS_PER_INDEX);
+        now.unlisted.drain(..count).collect()
+    };
+    let object = IndexObject { session, replaces: Vec::new(), packs, extensions: Vec::new() };
+    let (id, bytes) = repo.seal_index(&object.encode())?;
+    repo.store().put(&id.into(), &bytes, PutMode::New)?;
+    let mut now = locked(state);
+    now.stored_bytes += bytes.len() as u64;
+    now.listed.push((id, object));
+    Ok(())
+}
