@@ -125,10 +125,10 @@ impl CacheDir {
         }) else {
             return Ok(());
         };
-        match ledger.hashes_at(number) {
+        match ledger.hashes_at(number).map(|mut hashes| hashes.any(|h| *h == hash)) {
             None => Err(Error::RolledBack { remembered: number, found: ledger.head() }),
-            Some(hashes) if hashes.into_iter().any(|h| *h == hash) => Ok(()),
-            Some(_) => Err(Error::HistoryReplaced { number }),
+            Some(true) => Ok(()),
+            Some(false) => Err(Error::HistoryReplaced { number }),
         }
     }
 

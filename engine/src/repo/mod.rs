@@ -128,7 +128,7 @@ impl Repository {
         if Self::exists(store.as_ref())? {
             return Err(Error::AlreadyExists { location: store.location() });
         }
-        if Self::holds_data(store.as_ref())? {
+        if holds_data(store.as_ref())? {
             return Err(Error::corrupt(
                 store.location(),
                 "holds packs or snapshots, but neither config nor key",
@@ -180,16 +180,7 @@ impl Repository {
             Err(e) => return Err(e.into()),
         }
         // A config that was lost: its copy is in each key file.
-        Ok(!store.list(ObjectKind::Key)?.is_empty() && Self::holds_data(store)?)
-    }
-
-    fn holds_data(store: &dyn Store) -> Result<bool> {
-        for kind in [ObjectKind::Ledger, ObjectKind::Snapshot, ObjectKind::Index, ObjectKind::Pack] {
-            if !store.list(kind)?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(!list_or_none(store, ObjectKind::Key)?.is_empty() && holds_data(store)?)
     }
 
     /// Opens the repository in `store`. The config is read from its object, or, where that
@@ -342,6 +333,23 @@ fn refuse_unknown_features(features: &Features) -> Result<()> {
         Some(names) => Err(Error::UnknownFeatures { names }),
         None => Ok(()),
     }
+}
+
+/// A place that is not there at all holds nothing.
+fn list_or_none(store: &dyn Store, kind: ObjectKind) -> Result<Vec<String>> {
+    match store.list(kind) {
+        Err(e) if e.is_not_found() => Ok(Vec::new()),
+        listed => Ok(listed?),
+    }
+}
+
+fn holds_data(store: &dyn Store) -> Result<bool> {
+    for kind in [ObjectKind::Ledger, ObjectKind::Snapshot, ObjectKind::Index, ObjectKind::Pack] {
+        if !list_or_none(store, kind)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Two puts of different bytes under one name, then a look: some stores accept the
