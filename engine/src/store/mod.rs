@@ -13,18 +13,24 @@
 //!   asked or an error.
 //! * `remove` of an object that is not there succeeds.
 
+pub mod fs;
 pub mod local;
 pub mod memory;
+pub mod os_fs;
 pub mod retry;
 
+#[cfg(feature = "testing")]
+pub mod call;
 #[cfg(feature = "testing")]
 pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod fault;
 #[cfg(feature = "testing")]
 pub mod record;
+#[cfg(feature = "testing")]
+pub mod simfs;
 
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 use crate::id::{ObjectKind, ObjectName};
 
 /// Result of a store call.
@@ -116,4 +122,14 @@ pub fn is_object_name(kind: ObjectKind, name: &str) -> bool {
         }
         _ => hex(64),
     }
+}
+
+/// Refuses a name that [`is_object_name`] does not know: no store looks outside
+/// of its place, whatever a damaged index or a user's argument holds.
+pub(crate) fn check_name(operation: &'static str, name: &ObjectName) -> StoreResult<()> {
+    if is_object_name(name.kind, &name.name) {
+        return Ok(());
+    }
+    let object = format!("{} {:?}", name.kind.word(), name.name);
+    Err(StoreError::new(StoreErrorKind::Other, operation, object, "this is no name of an object"))
 }

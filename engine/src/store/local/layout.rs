@@ -1,0 +1,82 @@
+//! Where things stand in a repository directory, and what of it is ours.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::LocalStore;
+use crate::id::{ObjectKind, ObjectName};
+use crate::store::fs::{FileKind, Fs};
+use crate::store::is_object_name;
+
+impl LocalStore {
+    pub(super) fn directory_of(&self, kind: ObjectKind) -> PathBuf {
+        match kind {
+            ObjectKind::Config => self.root.clone(),
+            kind => self.root.join(kind.directory()),
+        }
+    }
+
+    /// Only for names that passed [`check_name`](crate::store::check_name).
+    pub(super) fn path_of(&self, name: &ObjectName) -> PathBuf {
+        let mut path = self.directory_of(name.kind);
+        if name.kind == ObjectKind::Pack {
+            path.push(&name.name[..2]);
+        }
+        path.join(&name.name)
+    }
+
+    /// Object names directly in `dir`; nothing where there is no such directory.
+    pub(super) fn names_in(&self, kind: ObjectKind, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = match self.fs.list(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        names.retain(|(name, what)| *what == FileKind::File && is_object_name(kind, name));
+        Ok(names.into_iter().map(|(name, _)| name).collect())
+    }
+
+    pub(super) fn pack_names(&self, data: &Path) -> io::Result<Vec<String>> {
+        let mut all = Vec::new();
+        let shelves = match self.fs.list(data) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(all),
+            other => other?,
+        };
+        for (shelf, what) in shelves {
+            if what == FileKind::File || crate::id::from_hex::<1>(&shelf).is_none() {
+                continue;
+            }
+            let names = match self.names_in(ObjectKind::Pack, &data.join(&shelf)) {
+                Err(e) if e.kind() == io::ErrorKind::NotADirectory => continue,
+                other => other?,
+            };
+            // On another shelf than its own it would not be found by its name.
+            all.extend(names.into_iter().filter(|name| name.starts_with(&shelf)));
+        }
+        Ok(all)
+    }
+}
+
+/// The longest part of `path` that exists, without links, and the rest as it is
+/// spelt: the same before and after the repository is made.
+pub(super) fn canonical(fs: &dyn Fs, path: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    let mut missing = Vec::new();
+    let mut existing = absolute.as_path();
+    loop {
+        match fs.canonical(existing) {
+            Ok(mut found) => {
+                for part in missing.into_iter().rev() {
+                    match part {
+                        Component::ParentDir => drop(found.pop()),
+                        part => found.push(part),
+                    }
+                }
+                return Ok(found);
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        missing.extend(existing.components().next_back());
+        existing = existing.parent().ok_or(io::ErrorKind::NotFound)?;
+    }
+}
