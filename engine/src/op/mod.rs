@@ -2,4 +2,8 @@
 //! `Report` and a [`crate::progress::Progress`]. They do not import one another; what two of
 //! them share is in [`crate::repo`].
 
+pub mod dump;
+pub mod list;
+pub mod ls;
+pub mod restore;
 pub mod snapshot;

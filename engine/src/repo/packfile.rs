@@ -84,11 +84,6 @@ impl OpenPack {
         Ok(())
     }
 
-    /// The buffer, for another pack.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.buffer
-    }
-
     /// Seals trailer and footer. The padding goes inside the trailer.
     pub fn close(self, repo: &Repository, session: SessionId) -> Result<ClosedPack> {
         let padded = if repo.config().padding == PADDING_PADME {

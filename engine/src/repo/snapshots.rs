@@ -32,7 +32,7 @@ pub struct Filter {
 impl Filter {
     /// Does the snapshot fit?
     pub fn fits(&self, snapshot: &SnapshotV1) -> bool {
-        (self.hosts.is_empty() || self.hosts.iter().any(|h| *h == snapshot.host.0))
+        (self.hosts.is_empty() || self.hosts.contains(&snapshot.host.0))
             && self.tags.iter().all(|t| snapshot.tags.iter().any(|have| have.0 == *t))
             && self.paths.iter().all(|p| snapshot.paths.iter().any(|have| have.0 == *p))
     }

@@ -100,7 +100,7 @@ impl Reader {
 
     /// Every chunk, hole and stretch of inline bytes of a file's content, lists opened on the way.
     pub fn expand<'r>(&'r self, entries: &[Entry]) -> Expand<'r> {
-        Expand { reader: self, stack: vec![entries.to_vec().into_iter()], failed: false }
+        Expand { reader: self, stack: vec![Vec::from(entries).into_iter()], failed: false }
     }
 }
 

@@ -44,7 +44,7 @@ pub fn key(kind: u8, id: &BlobId) -> Key {
 impl MemoryIndex {
     fn sort(&mut self) {
         if !self.sorted {
-            self.rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            self.rows.sort_unstable_by_key(|row| row.key);
             self.sorted = true;
         }
     }
