@@ -197,6 +197,12 @@ impl Session {
         }
     }
 
+    /// Takes a blob for known without a look-up: one of a parent snapshot that the index vouches
+    /// for ([`Index::vouches_for`]).
+    pub fn trust(&self, blob: BlobRef) {
+        locked(self.shard(&blob)).insert(blob);
+    }
+
     /// Claims a blob: `true` for exactly one caller, who must store it. Others may refer to it
     /// at once, since the snapshot is written only after every pack.
     fn claim(&self, blob: &BlobRef) -> Result<bool> {

@@ -1,7 +1,5 @@
 //! Content lists and directories: cut and stored by a session, joined again by a reader.
 
-use std::collections::BTreeMap;
-
 use crate::error::{Error, Malformed, Result};
 use crate::format::content::{self, Entry, INLINE_ENTRIES, ListV1, MAX_LIST_DEPTH};
 use crate::format::tree::{self, Node, PartRef, TreeV1};
@@ -54,11 +52,13 @@ impl Session {
 impl Reader {
     /// The nodes of a directory, sorted by name, names checked.
     pub fn tree(&self, id: BlobId) -> Result<Vec<Node>> {
+        Ok(self.tree_with_parts(id)?.0)
+    }
+
+    /// The same, and the ids of the parts it is made of, if it is cut.
+    pub fn tree_with_parts(&self, id: BlobId) -> Result<(Vec<Node>, Vec<BlobId>)> {
         let tree = self.tree_blob(BlobKind::Tree, id)?;
-        if tree.parts.is_empty() {
-            return Ok(tree.nodes);
-        }
-        let mut nodes: Vec<Node> = Vec::new();
+        let mut nodes: Vec<Node> = tree.nodes;
         for part in &tree.parts {
             let stretch = self.tree_blob(BlobKind::TreePart, part.id)?;
             let fits = stretch.parts.is_empty()
@@ -66,12 +66,12 @@ impl Reader {
                 && stretch.nodes.first().is_some_and(|n| n.name == part.first)
                 && nodes.last().is_none_or(|last| last.name < part.first);
             if !fits {
-                return Err(Malformed::new("is not the stretch its tree says")
-                    .of(format!("tree part {}", part.id.short())));
+                let what = format!("tree part {}", part.id.short());
+                return Err(Malformed::new("is not the stretch its tree says").of(what));
             }
             nodes.extend(stretch.nodes);
         }
-        Ok(nodes)
+        Ok((nodes, tree.parts.into_iter().map(|p| p.id).collect()))
     }
 
     /// One tree or part as it is stored.
@@ -91,11 +91,6 @@ impl Reader {
         wire::check_extensions(&list.extensions, &[], "content list").map_err(|e| e.of(what()))?;
         content::total_len(&list.entries).map_err(|e| e.of(what()))?;
         Ok(list)
-    }
-
-    /// A node by its path inside a tree; `/` names of components, no links followed.
-    pub fn names(&self, id: BlobId) -> Result<BTreeMap<Vec<u8>, Node>> {
-        Ok(self.tree(id)?.into_iter().map(|n| (n.name.0.clone(), n)).collect())
     }
 
     /// Every chunk, hole and stretch of inline bytes of a file's content, lists opened on the way.

@@ -1,18 +1,190 @@
-//! `snapshot`: the main job.
+//! `snapshot`: the main job (design §3, §3a).
+//!
+//! 1. A session begins: lease, ledger, index, finished packs of dead sessions.
+//! 2. One thread walks the source in the order of trees. A file that is as the parent snapshot
+//!    has it is taken over; small ones that must be read are handed to the CPU pool in runs of
+//!    neighbours ([`reading`]), large ones go through windows ([`large`]).
+//! 3. Nodes come back in any order; directories become trees from the bottom up ([`builder`]).
+//! 4. Everything is flushed, the snapshot put and committed.
+//!
+//! Memory: the session's packs, the windows of [`large`], [`IN_FLIGHT_BYTES`] of small files
+//! queued (not read yet), one buffer of a whole small file for each worker, and the nodes of
+//! the directories that are not finished.
 
+mod builder;
+mod conductor;
+mod large;
 mod options;
+mod parent;
+mod reading;
+mod tally;
 
 pub use options::{Parent, SnapshotOptions, SnapshotReport};
 
-use crate::error::Result;
-use crate::progress::Progress;
-use crate::repo::Repository;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
-/// Takes a snapshot.
-pub fn run(
-    _repo: &Repository,
-    _options: &SnapshotOptions,
-    _progress: &dyn Progress,
-) -> Result<SnapshotReport> {
-    Err(crate::error::Error::Internal("being built".into()))
+use crate::chunk::Cutter;
+use crate::error::{Error, ProblemKind, Result};
+use crate::format::snapshot::SnapshotV1;
+use crate::format::wire::{Bytes, Stamp, Text};
+use crate::progress::Progress;
+use crate::repo::session::Session;
+use crate::repo::{PROGRAM, Repository};
+
+use conductor::Conductor;
+use parent::ParentSnapshot;
+use tally::Tally;
+
+/// Small files queued for reading, by length.
+const IN_FLIGHT_BYTES: u64 = 64 << 20;
+/// A run that a prune overtook begins anew so many times; what it stored is adopted.
+const ATTEMPTS: usize = 3;
+
+/// Takes a snapshot. Files that cannot be read are problems in the report; an error means that
+/// there is no snapshot.
+pub fn run(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress) -> Result<SnapshotReport> {
+    if options.paths.is_empty() {
+        return Err(Error::Usage("nothing to snapshot: name at least one path".into()));
+    }
+    let mut attempt = 1;
+    loop {
+        match run_once(repo, options, progress) {
+            Err(Error::Overtaken { what }) if attempt < ATTEMPTS => {
+                progress.note(&format!("another run removed data this one relied on ({what}); going on anew"));
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress) -> Result<SnapshotReport> {
+    let clock = repo.surroundings().clock.clone();
+    let began_ns = clock.now_ns();
+    progress.phase("opening", None, None);
+    let mut session = Session::begin(repo, "snapshot", options.dry_run, progress)?;
+    let cutter = Cutter::new(&repo.config().cut_secret, repo.config().table_version, repo.cut_params())
+        .map_err(|e| e.of("config"))?;
+    let host = options.host.clone().unwrap_or_else(|| repo.identity().host.clone());
+    let paths = recorded_paths(options);
+    let parent = ParentSnapshot::choose(&session, options, &host, &paths)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .thread_name(|n| format!("ballast-cpu-{n}"))
+        .build()
+        .map_err(|e| Error::Internal(format!("no CPU pool: {e}")))?;
+
+    progress.phase("reading", None, None);
+    let mut conductor = Conductor::new(&session, options, &parent, progress)?;
+    let root = conductor.walk(&pool, &cutter)?;
+    let (mut tally, excluded) = conductor.finish();
+    tally.refuse_silence(progress);
+
+    progress.phase("finishing", None, None);
+    let flushed = session.flush()?;
+    let stats = session.stats();
+    let mut counts = tally.counts;
+    counts.new_bytes = stats.new_bytes;
+    counts.stored_bytes = stats.stored_bytes;
+    counts.excluded = excluded.0;
+    counts.excluded_bytes = excluded.1;
+    let relied_on = parent.relied_on();
+    let parent_id = parent.id();
+    let mut tags: Vec<Text> = options.tags.iter().map(|t| Text(t.clone())).collect();
+    tags.sort();
+    tags.dedup();
+    let snapshot = SnapshotV1 {
+        time: Stamp::from_ns(options.time_ns.unwrap_or(began_ns)),
+        utc_offset_secs: options.utc_offset_secs,
+        host: Text(host),
+        user: Text(repo.identity().user.clone()),
+        paths,
+        tags,
+        description: Text(options.description.clone()),
+        parent: parent_id,
+        program: PROGRAM.into(),
+        partial: tally.problems.iter().any(|p| leaves_gaps(p.kind)),
+        root,
+        counts,
+        problem_count: tally.problem_count,
+        problems: tally.recorded(),
+        extensions: Vec::new(),
+    };
+    let id = match options.dry_run {
+        true => None,
+        false => Some(session.commit(&snapshot, relied_on, flushed)?),
+    };
+    let stats = session.stats();
+    Ok(SnapshotReport {
+        snapshot: id,
+        parent: parent_id,
+        dry_run: options.dry_run,
+        files_new: counts.files_new,
+        files_changed: counts.files_changed,
+        files_unchanged: counts.files_unchanged,
+        directories: counts.directories,
+        others: counts.others,
+        total_bytes: counts.total_bytes,
+        read_bytes: counts.read_bytes,
+        new_bytes: stats.new_bytes,
+        stored_bytes: stats.stored_bytes,
+        adopted_packs: stats.adopted_packs,
+        adopted_bytes: stats.adopted_bytes,
+        read_again: tally.read_again,
+        excluded: counts.excluded,
+        excluded_bytes: counts.excluded_bytes,
+        outside_links: tally.outside_links,
+        outside_bytes: tally.outside_bytes,
+        problem_count: tally.problem_count,
+        problems: tally.problems,
+        seconds: (clock.now_ns() - began_ns) as f64 / 1e9,
+        free_bytes: repo.store().free_bytes(),
+    })
+}
+
+/// Does a problem of this kind mean that something is not in the snapshot as it was?
+fn leaves_gaps(kind: ProblemKind) -> bool {
+    !matches!(kind, ProblemKind::LiveDatabase | ProblemKind::OutsideLink | ProblemKind::Metadata)
+}
+
+/// The arguments, absolute and without `.` and `..`, sorted: what the snapshot records and by
+/// what its successor finds it.
+fn recorded_paths(options: &SnapshotOptions) -> Vec<Bytes> {
+    let mut paths: Vec<Bytes> = options
+        .paths
+        .iter()
+        .map(|p| Bytes::from(absolute(&options.cwd, p).as_os_str().as_bytes()))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn absolute(cwd: &Path, path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for component in cwd.join(path).components() {
+        match component {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => drop(out.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_recorded_in_one_spelling() {
+        let options = SnapshotOptions {
+            paths: ["b/../a/./x", "/srv//m/", "..", "a/x"].map(PathBuf::from).to_vec(),
+            cwd: "/home/u".into(),
+            ..SnapshotOptions::default()
+        };
+        let paths: Vec<_> = recorded_paths(&options).iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+        assert_eq!(paths, ["/home", "/home/u/a/x", "/srv/m"]);
+    }
 }

@@ -1,0 +1,270 @@
+//! Large files: a window moves over the file, is cut in parallel with exactly the sequential
+//! cut points, and its chunks are hashed, looked up, encoded, sealed and checked by all
+//! workers, while the next window is being filled.
+//!
+//! Memory: [`WINDOWS`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
+//! file is; and some 50 bytes for each chunk of the files at hand. The one thread that reads
+//! sees one sequential pass; each byte is copied once out of the file, and what follows the
+//! last cut once more, to the next window.
+
+use std::ops::Range;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex};
+
+use rayon::ThreadPool;
+
+use super::reading::{self, Outcome, ToRead, Tools};
+use crate::chunk::Opaque;
+use crate::error::{Error, Problem, Result};
+use crate::format::content::Entry;
+use crate::id::{BlobId, BlobKind};
+use crate::source::{Segment, SourceFile};
+
+/// New bytes of a window.
+const WINDOW_BYTES: usize = 16 << 20;
+/// Windows at a time.
+const WINDOWS: usize = 3;
+
+/// Buffers that windows are read into; taking one waits until one is free.
+pub struct Windows {
+    free: Mutex<(Vec<Vec<u8>>, usize)>,
+    freed: Condvar,
+}
+
+/// A window; its buffer goes back when the last chunk of it is done.
+pub struct Window {
+    bytes: Vec<u8>,
+    home: Arc<Windows>,
+}
+
+impl Windows {
+    /// None in use.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { free: Mutex::new((Vec::new(), WINDOWS)), freed: Condvar::new() })
+    }
+
+    fn take(self: &Arc<Self>) -> Window {
+        let mut state = self.free.lock().unwrap_or_else(|e| e.into_inner());
+        while state.1 == 0 {
+            state = self.freed.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
+        state.1 -= 1;
+        Window { bytes: state.0.pop().unwrap_or_default(), home: self.clone() }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        let mut state = self.home.free.lock().unwrap_or_else(|e| e.into_inner());
+        state.0.push(std::mem::take(&mut self.bytes));
+        state.1 += 1;
+        self.home.freed.notify_one();
+    }
+}
+
+impl Window {
+    /// Room for `len` bytes, without clearing what will be overwritten.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+        &mut self.bytes[..len]
+    }
+}
+
+/// One entry of a large file's content: known at once, or a chunk under way.
+enum Part {
+    Entry(Entry),
+    Chunk { len: u32, id: Option<BlobId> },
+}
+
+/// A large file under way.
+pub struct LargeFile {
+    file: ToRead,
+    source: SourceFile,
+    parts: Vec<Part>,
+    awaited: usize,
+    read_bytes: u64,
+    live: Option<Problem>,
+    complete: bool,
+    problems: Vec<Problem>,
+}
+
+/// A chunk that was stored: number of its file, number of its part, its id.
+pub type ChunkDone = (u64, usize, Result<BlobId>);
+
+/// The reading side of large files.
+pub struct LargeReader<'t, 'a> {
+    pub tools: &'t Tools<'a>,
+    pub pool: &'t ThreadPool,
+    pub windows: Arc<Windows>,
+}
+
+impl<'t> LargeReader<'t, '_> {
+    /// Reads the file to its end and hands its chunks to the pool; the results come through
+    /// `done`. The outcome follows once all of them are in ([`LargeFile::finish`]).
+    pub fn read<'s, F>(
+        &self,
+        number: u64,
+        file: ToRead,
+        source: SourceFile,
+        done: &Sender<F>,
+        wrap: fn(ChunkDone) -> F,
+        scope: &rayon::Scope<'s>,
+    ) -> Result<LargeFile>
+    where
+        't: 's,
+        F: Send + 's,
+    {
+        let mut large = LargeFile {
+            file,
+            source,
+            parts: Vec::new(),
+            awaited: 0,
+            read_bytes: 0,
+            live: None,
+            complete: true,
+            problems: Vec::new(),
+        };
+        for segment in large.source.segments() {
+            match segment {
+                Segment::Hole { len, .. } => large.parts.push(Part::Entry(Entry::Hole { len })),
+                Segment::Data { offset, len } => {
+                    if !self.read_data(number, &mut large, offset, len, done, wrap, scope)? {
+                        large.complete = false;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(large)
+    }
+
+    /// One stretch of data; `false` if it could not be read to its end.
+    #[allow(clippy::too_many_arguments)]
+    fn read_data<'s, F>(
+        &self,
+        number: u64,
+        large: &mut LargeFile,
+        offset: u64,
+        len: u64,
+        done: &Sender<F>,
+        wrap: fn(ChunkDone) -> F,
+        scope: &rayon::Scope<'s>,
+    ) -> Result<bool>
+    where
+        't: 's,
+        F: Send + 's,
+    {
+        let cutter = self.tools.cutter;
+        let regions = Opaque::layout(len);
+        let mut window = self.windows.take();
+        // Bytes at the front of the window that were read before, and where they stand in the stretch.
+        let (mut held, mut start) = (0usize, 0u64);
+        loop {
+            self.tools.progress.check()?;
+            let left = len - start - held as u64;
+            let fresh = usize::try_from(left.min(WINDOW_BYTES as u64)).unwrap_or(WINDOW_BYTES);
+            let buffer = window.room(held + fresh);
+            if let Err(problem) = large.source.read_at(offset + start + held as u64, &mut buffer[held..]) {
+                // What was read before is whole; what stands in the window is stored as it is.
+                large.problems.push(problem);
+                let rest = std::iter::once(0..held).filter(|r| !r.is_empty()).collect();
+                self.spawn(number, large, window, rest, done, wrap, scope);
+                return Ok(false);
+            }
+            if offset == 0 && start == 0 && held == 0 {
+                large.live = reading::live_database(&large.file.at, &buffer[..fresh.min(100)]);
+            }
+            large.read_bytes += fresh as u64;
+            self.tools.progress.advance(0, fresh as u64);
+            let filled = held + fresh;
+            let cuts = self.pool.install(|| cutter.cut_regions(&buffer[..filled], start, &regions));
+            let last = cuts.last().copied().unwrap_or(0);
+            let mut from = 0;
+            let ranges: Vec<_> = cuts.into_iter().map(|to| std::mem::replace(&mut from, to)..to).collect();
+            if start + last as u64 == len {
+                self.spawn(number, large, window, ranges, done, wrap, scope);
+                return Ok(true);
+            }
+            if last == 0 && fresh == 0 {
+                return Err(Error::Internal("a window without a cut at the end of a file".into()));
+            }
+            let mut next = self.windows.take();
+            held = filled - last;
+            next.room(held).copy_from_slice(&window.bytes[last..filled]);
+            start += last as u64;
+            self.spawn(number, large, window, ranges, done, wrap, scope);
+            window = next;
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn spawn<'s, F>(
+        &self,
+        number: u64,
+        large: &mut LargeFile,
+        window: Window,
+        ranges: Vec<Range<usize>>,
+        done: &Sender<F>,
+        wrap: fn(ChunkDone) -> F,
+        scope: &rayon::Scope<'s>,
+    ) where
+        't: 's,
+        F: Send + 's,
+    {
+        let window = Arc::new(window);
+        for range in ranges {
+            let len = u32::try_from(range.len()).unwrap_or(u32::MAX);
+            let part = large.parts.len();
+            large.parts.push(Part::Chunk { len, id: None });
+            large.awaited += 1;
+            let (window, done, session) = (window.clone(), done.clone(), self.tools.session);
+            scope.spawn(move |_| {
+                let stored = session.store(BlobKind::Chunk, &window.bytes[range]).map(|s| s.id);
+                drop(window);
+                // The receiver is gone only when the run has failed already.
+                drop(done.send(wrap((number, part, stored))));
+            });
+        }
+    }
+}
+
+impl LargeFile {
+    /// A chunk of it is stored.
+    pub fn chunk_done(&mut self, part: usize, stored: BlobId) {
+        if let Some(Part::Chunk { id, .. }) = self.parts.get_mut(part) {
+            *id = Some(stored);
+            self.awaited -= 1;
+        }
+    }
+
+    /// Are all its chunks stored?
+    pub fn is_done(&self) -> bool {
+        self.awaited == 0
+    }
+
+    /// Its outcome, once it [`LargeFile::is_done`].
+    pub fn finish(self, tools: &Tools<'_>) -> Result<Outcome> {
+        let entries = self
+            .parts
+            .into_iter()
+            .map(|part| match part {
+                Part::Entry(entry) => Ok(entry),
+                Part::Chunk { len, id: Some(id) } => Ok(Entry::Chunk { id, len }),
+                Part::Chunk { id: None, .. } => Err(Error::Internal("a chunk without an id".into())),
+            })
+            .collect::<Result<_>>()?;
+        let content = tools.session.store_content(entries)?;
+        tools.progress.advance(1, 0);
+        Ok(reading::close(
+            self.file,
+            &self.source,
+            content,
+            self.live,
+            self.complete,
+            self.read_bytes,
+            self.problems,
+        ))
+    }
+}

@@ -1,0 +1,157 @@
+//! The parent snapshot: which one it is, and what it has at a path.
+//!
+//! Its ids may be taken over without a look-up only while this machine vouches for it (every
+//! pack it needs was usable when it was made, and none was lost since); else each is looked
+//! up, and what is missing is read again.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::options::{Parent, SnapshotOptions};
+use crate::error::{Error, Result};
+use crate::format::content::Entry;
+use crate::format::tree::{Node, NodeKind};
+use crate::format::wire::Bytes;
+use crate::id::{BlobKind, BlobRef, SnapshotId};
+use crate::repo::reader::Reader;
+use crate::repo::session::Session;
+use crate::repo::snapshots::Snapshot;
+
+/// Snapshots looked at for a parent before giving up.
+const MAX_LOOKED_AT: usize = 2000;
+
+/// Nodes of one directory of the parent.
+pub type Children = HashMap<Bytes, Node>;
+
+/// The parent of a run.
+pub struct ParentSnapshot {
+    snapshot: Option<Snapshot>,
+    vouched: bool,
+    reader: Reader,
+}
+
+impl ParentSnapshot {
+    /// Chooses it. One that was asked for by name must be readable; else the newest of the same
+    /// host and paths, else of the same paths.
+    pub fn choose(session: &Session, options: &SnapshotOptions, host: &str, paths: &[Bytes]) -> Result<Self> {
+        let reader = Reader::with_index(session.repo(), session.index().clone());
+        let snapshot = match options.parent {
+            Parent::Given(id) => Some(session.repo().snapshot(id)?),
+            Parent::Automatic => newest(session, host, paths)?,
+        };
+        let vouched = snapshot.as_ref().is_some_and(|s| session.index().vouches_for(&s.id));
+        Ok(Self { snapshot, vouched, reader })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Option<SnapshotId> {
+        self.snapshot.as_ref().map(|s| s.id)
+    }
+
+    /// The id, if its blobs are taken over without a look-up.
+    pub fn relied_on(&self) -> Option<SnapshotId> {
+        self.id().filter(|_| self.vouched)
+    }
+
+    /// What it has at an absolute path. Links are not followed: paths of roots are real.
+    pub fn node_at(&self, path: &Path, session: &Session) -> Option<Node> {
+        let root = self.snapshot.as_ref()?.record.root;
+        let mut children = self.children_of(root, session);
+        let mut found = None;
+        for name in path.components().filter_map(|c| match c {
+            std::path::Component::Normal(name) => Some(name.as_bytes()),
+            _ => None,
+        }) {
+            let node = children.remove(&Bytes::from(name))?;
+            children = self.children(Some(&node), session);
+            found = Some(node);
+        }
+        found
+    }
+
+    /// Nodes of the root.
+    pub fn root_children(&self, session: &Session) -> Children {
+        self.snapshot.as_ref().map_or_else(Children::new, |s| self.children_of(s.record.root, session))
+    }
+
+    /// Nodes of a directory of the parent; none if it is no directory or cannot be read, in
+    /// which case everything in it is read from the source.
+    pub fn children(&self, node: Option<&Node>, session: &Session) -> Children {
+        match node.and_then(Node::subtree) {
+            Some(tree) => self.children_of(tree, session),
+            None => Children::new(),
+        }
+    }
+
+    fn children_of(&self, tree: crate::id::BlobId, session: &Session) -> Children {
+        match self.reader.tree_with_parts(tree) {
+            Ok((nodes, parts)) => {
+                if self.vouched {
+                    session.trust(BlobRef::new(BlobKind::Tree, tree));
+                    parts.into_iter().for_each(|id| session.trust(BlobRef::new(BlobKind::TreePart, id)));
+                }
+                nodes.into_iter().map(|n| (n.name.clone(), n)).collect()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "parent directory not readable, reading the source");
+                Children::new()
+            }
+        }
+    }
+
+    /// Is everything that `node` is made of still in the repository?
+    pub fn still_stored(&self, node: &Node, session: &Session) -> Result<bool> {
+        if self.vouched {
+            return Ok(true);
+        }
+        if let Some(seams) = node.seams
+            && !session.is_known(&BlobRef::new(BlobKind::Seams, seams))?
+        {
+            return Ok(false);
+        }
+        node.kind.eq(&NodeKind::File).then(|| self.known(&node.content, session)).unwrap_or(Ok(true))
+    }
+
+    fn known(&self, entries: &[Entry], session: &Session) -> Result<bool> {
+        for entry in entries {
+            let known = match entry {
+                Entry::Chunk { id, .. } => session.is_known(&BlobRef::new(BlobKind::Chunk, *id))?,
+                Entry::List { id, .. } => {
+                    session.is_known(&BlobRef::new(BlobKind::List, *id))?
+                        && match self.reader.list(*id) {
+                            Ok(list) => self.known(&list.entries, session)?,
+                            Err(Error::Interrupted) => return Err(Error::Interrupted),
+                            Err(_) => false,
+                        }
+                }
+                Entry::Hole { .. } | Entry::Inline { .. } => true,
+                Entry::Tree { .. } => false,
+            };
+            if !known {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn newest(session: &Session, host: &str, paths: &[Bytes]) -> Result<Option<Snapshot>> {
+    let mut of_other_host = None;
+    for id in session.ledger().committed().into_iter().rev().take(MAX_LOOKED_AT) {
+        match session.repo().snapshot(id) {
+            Ok(snapshot) if snapshot.record.paths == paths => {
+                if snapshot.record.host.0 == host {
+                    return Ok(Some(snapshot));
+                }
+                of_other_host.get_or_insert(snapshot);
+            }
+            Ok(_) => {}
+            Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
+                session.repo().notice(format!("snapshot {} was passed over: {error}", id.short()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(of_other_host)
+}

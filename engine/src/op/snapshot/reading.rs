@@ -1,0 +1,177 @@
+//! One file: read into a private buffer, cut, stored; its node completed.
+//!
+//! The node bears the stat taken before the first byte was read. What changed meanwhile is a
+//! [`Problem`] and marks the node, so that it is read again next time. What could not be
+//! opened at all has no node; what could be read in part has what was read, and says so.
+
+use super::builder::Slot;
+use super::tally::Compared;
+use crate::chunk::Cutter;
+use crate::error::{Problem, ProblemKind, Result};
+use crate::format::content::{Entry, INLINE_BYTES};
+use crate::format::tree::{CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node};
+use crate::progress::Progress;
+use crate::repo::session::{Neighbours, Session};
+use crate::source::{
+    At, Names, Segment, SourceFile, Stat, is_sqlite_header, live_journals, marks_for, restat, shown,
+};
+
+/// A file up to this size is read whole by one worker; a larger one goes through windows.
+pub const WHOLE_FILE_BYTES: u64 = 4 << 20;
+
+/// A file that must be read.
+pub struct ToRead {
+    pub at: At,
+    pub stat: Stat,
+    pub node: Node,
+    pub slot: Slot,
+    pub compared: Compared,
+}
+
+/// A file that was read, as far as it could be.
+pub struct Outcome {
+    pub slot: Slot,
+    /// `None`: nothing of it could be read.
+    pub node: Option<Node>,
+    pub compared: Compared,
+    pub read_bytes: u64,
+    pub problems: Vec<Problem>,
+}
+
+/// What reading files needs to know; shared by all workers.
+pub struct Tools<'a> {
+    pub session: &'a Session,
+    pub cutter: &'a Cutter,
+    pub names: &'a Names,
+    pub progress: &'a dyn Progress,
+}
+
+/// Opens what the walk saw. `Err` holds the outcome of a file that cannot be opened.
+pub fn open(tools: &Tools<'_>, file: ToRead) -> std::result::Result<(ToRead, SourceFile), Box<Outcome>> {
+    let looked_ns = tools.session.repo().surroundings().clock.now_ns();
+    match SourceFile::open(&file.at, &file.stat) {
+        Ok(source) => {
+            let mut file = file;
+            file.node.marks |= marks_for(source.stat(), looked_ns);
+            restat(&mut file.node, source.stat(), tools.names);
+            Ok((file, source))
+        }
+        Err(problem) => Err(Box::new(Outcome {
+            slot: file.slot,
+            node: None,
+            compared: file.compared,
+            read_bytes: 0,
+            problems: vec![problem],
+        })),
+    }
+}
+
+/// Completes a file's node once all that could be read is stored. `complete` is false if
+/// reading stopped before the end, with the cause among `problems`.
+pub fn close(
+    file: ToRead,
+    source: &SourceFile,
+    content: Vec<Entry>,
+    live: Option<Problem>,
+    complete: bool,
+    read_bytes: u64,
+    mut problems: Vec<Problem>,
+) -> Outcome {
+    let mut node = file.node;
+    node.content = content;
+    node.capture = if live.is_some() { CAPTURE_PLAIN_LIVE } else { CAPTURE_PLAIN };
+    problems.extend(live);
+    if !complete {
+        node.marks |= MARK_INCOMPLETE | MARK_RECHECK;
+    } else if let Some(change) = source.verify_unchanged(source.stat()) {
+        node.marks |= MARK_CHANGED | MARK_RECHECK;
+        problems.push(change.problem(source.path()));
+    }
+    Outcome { slot: file.slot, node: Some(node), compared: file.compared, read_bytes, problems }
+}
+
+/// A database in use, of which only the bytes could be stored.
+pub fn live_database(at: &At, first_bytes: &[u8]) -> Option<Problem> {
+    if !is_sqlite_header(first_bytes) {
+        return None;
+    }
+    let journals = live_journals(at);
+    let (journal, _) = journals.first()?;
+    let path = shown(at.path());
+    let message = format!(
+        "is an SQLite database in use ({} beside it), stored as plain bytes that may be no state it ever \
+         had; also store a copy made by: sqlite3 '{path}' \".backup 'COPY'\"",
+        journal.suffix()
+    );
+    Some(Problem::new(ProblemKind::LiveDatabase, path, message))
+}
+
+/// A run of neighbouring small files: read whole, one after the other, in the order of the
+/// walk, so that their small chunks share frames.
+pub fn read_batch(tools: &Tools<'_>, batch: Vec<ToRead>, buffer: &mut Vec<u8>) -> Result<Vec<Outcome>> {
+    let mut neighbours = tools.session.neighbours();
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for file in batch {
+        tools.progress.check()?;
+        let size = file.stat.size;
+        let outcome = match open(tools, file) {
+            Ok((file, source)) => read_whole(tools, file, &source, &mut neighbours, buffer)?,
+            Err(outcome) => *outcome,
+        };
+        tools.progress.advance(1, size);
+        outcomes.push(outcome);
+    }
+    neighbours.finish()?;
+    Ok(outcomes)
+}
+
+fn read_whole(
+    tools: &Tools<'_>,
+    file: ToRead,
+    source: &SourceFile,
+    neighbours: &mut Neighbours<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<Outcome> {
+    let mut content = Vec::new();
+    let (mut read_bytes, mut complete, mut live) = (0, true, None);
+    let mut problems = Vec::new();
+    for segment in source.segments() {
+        let Segment::Data { offset, len } = segment else {
+            content.push(Entry::Hole { len: segment.len() });
+            continue;
+        };
+        // The file may have grown since the walk; what the walk promised bounds the buffer.
+        let len = usize::try_from(len.min(2 * WHOLE_FILE_BYTES)).unwrap_or(usize::MAX);
+        buffer.resize(len, 0);
+        let got = match source.read_at(offset, buffer) {
+            Ok(got) => got,
+            Err(problem) => {
+                problems.push(problem);
+                complete = false;
+                break;
+            }
+        };
+        let data = &buffer[..got];
+        read_bytes += got as u64;
+        if offset == 0 {
+            live = live_database(&file.at, data);
+        }
+        if data.len() <= INLINE_BYTES && source.size() == data.len() as u64 {
+            content.push(Entry::Inline { bytes: data.into() });
+            continue;
+        }
+        let mut start = 0;
+        for end in tools.cutter.cut_all(data) {
+            let stored = neighbours.store(&data[start..end])?;
+            content.push(Entry::Chunk { id: stored.id, len: u32::try_from(end - start).unwrap_or(u32::MAX) });
+            start = end;
+        }
+        if (got as u64) < segment.len() {
+            problems.push(crate::source::Change::Grew.problem(source.path()));
+            complete = false;
+            break;
+        }
+    }
+    let content = tools.session.store_content(content)?;
+    Ok(close(file, source, content, live, complete, read_bytes, problems))
+}
