@@ -18,10 +18,7 @@ type DirNumber = u64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
     /// In a directory that was entered.
-    In {
-        dir: DirNumber,
-        place: usize,
-    },
+    In { dir: DirNumber, place: usize },
     /// A root of the walk.
     Root(PathBuf),
 }

@@ -21,8 +21,8 @@ use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repo::session::Session;
 use crate::source::{
-    At, ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Reason, Skeleton, SourceFile, Stat, Stored,
-    Walk, WalkContext, Why, is_sqlite_header, shown, unchanged,
+    At, ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Reason, Skeleton, SourceFile, Stat,
+    Stored, Walk, WalkContext, Why, is_sqlite_header, shown, unchanged,
 };
 
 /// A run of neighbours: at most so many bytes of files.
@@ -219,8 +219,11 @@ impl<'a> Conductor<'a> {
             Event::EnterDir { at, node, .. } => {
                 let known = self.of_parent(at.path(), at.name(), root);
                 let children = self.parent.children(known.as_ref(), self.session);
-                let children =
-                    if at.path() == Path::new("/") { self.parent.root_children(self.session) } else { children };
+                let children = if at.path() == Path::new("/") {
+                    self.parent.root_children(self.session)
+                } else {
+                    children
+                };
                 self.levels.push(Level { children });
                 self.builder.enter(at.path(), node);
                 self.tally.counts.directories += 1;
@@ -358,7 +361,8 @@ impl<'a> Conductor<'a> {
         self.progress.current(&shown(file.at.path()));
         let number = self.next_large;
         self.next_large += 1;
-        let opened: std::result::Result<(ToRead, SourceFile), Box<Outcome>> = reading::open(hands.tools, file);
+        let opened: std::result::Result<(ToRead, SourceFile), Box<Outcome>> =
+            reading::open(hands.tools, file);
         match opened {
             Err(outcome) => self.take_in(*outcome),
             Ok((file, source)) => {

@@ -34,7 +34,6 @@ use crate::repo::{PROGRAM, Repository};
 
 use conductor::Conductor;
 use parent::ParentSnapshot;
-use tally::Tally;
 
 /// Small files queued for reading, by length.
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
@@ -51,7 +50,8 @@ pub fn run(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress
     loop {
         match run_once(repo, options, progress) {
             Err(Error::Overtaken { what }) if attempt < ATTEMPTS => {
-                progress.note(&format!("another run removed data this one relied on ({what}); going on anew"));
+                progress
+                    .note(&format!("another run removed data this one relied on ({what}); going on anew"));
                 attempt += 1;
             }
             result => return result,
@@ -151,11 +151,8 @@ fn leaves_gaps(kind: ProblemKind) -> bool {
 /// The arguments, absolute and without `.` and `..`, sorted: what the snapshot records and by
 /// what its successor finds it.
 fn recorded_paths(options: &SnapshotOptions) -> Vec<Bytes> {
-    let mut paths: Vec<Bytes> = options
-        .paths
-        .iter()
-        .map(|p| Bytes::from(absolute(&options.cwd, p).as_os_str().as_bytes()))
-        .collect();
+    let mut paths: Vec<Bytes> =
+        options.paths.iter().map(|p| Bytes::from(absolute(&options.cwd, p).as_os_str().as_bytes())).collect();
     paths.sort();
     paths.dedup();
     paths
@@ -184,7 +181,8 @@ mod tests {
             cwd: "/home/u".into(),
             ..SnapshotOptions::default()
         };
-        let paths: Vec<_> = recorded_paths(&options).iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+        let paths: Vec<_> =
+            recorded_paths(&options).iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
         assert_eq!(paths, ["/home", "/home/u/a/x", "/srv/m"]);
     }
 }

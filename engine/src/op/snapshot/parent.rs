@@ -110,7 +110,7 @@ impl ParentSnapshot {
         {
             return Ok(false);
         }
-        node.kind.eq(&NodeKind::File).then(|| self.known(&node.content, session)).unwrap_or(Ok(true))
+        if node.kind == NodeKind::File { self.known(&node.content, session) } else { Ok(true) }
     }
 
     fn known(&self, entries: &[Entry], session: &Session) -> Result<bool> {

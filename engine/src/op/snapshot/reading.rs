@@ -9,7 +9,9 @@ use super::tally::Compared;
 use crate::chunk::Cutter;
 use crate::error::{Problem, ProblemKind, Result};
 use crate::format::content::{Entry, INLINE_BYTES};
-use crate::format::tree::{CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node};
+use crate::format::tree::{
+    CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node,
+};
 use crate::progress::Progress;
 use crate::repo::session::{Neighbours, Session};
 use crate::source::{

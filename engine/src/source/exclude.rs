@@ -1,0 +1,305 @@
+//! What is left out, and why. Nothing is, unless someone asked.
+//!
+//! Patterns have gitignore's syntax: `*` and `?` stay within a name, `**`
+//! crosses names, `[…]` is a set, a trailing `/` means directories only, a
+//! leading `!` takes back what an earlier pattern left out (but nothing below a
+//! directory that is left out: that is never entered). The last one that fits
+//! decides. They are compared with absolute real paths:
+//!
+//! | pattern | fits |
+//! |---|---|
+//! | `*.tmp` — no slash | a name anywhere |
+//! | `/var/cache` — leading slash | that absolute path |
+//! | `logs/*.txt` — a slash inside | at any depth, as if `**/` stood before it |
+//!
+//! They apply to roots too (a shell may have expanded `*`), not to the
+//! directories above a root. Files of patterns may have comments (`#`).
+//! `.gitignore`, `.ignore` and hidden names mean nothing here.
+//!
+//! The repository and the cache are always left out, however they are reached:
+//! by path, and by device and inode through a bind mount or another name.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use super::stat::Stat;
+use crate::error::{Error, Result};
+use crate::format::tree::NodeKind;
+
+/// What a directory that holds a cache says in its `CACHEDIR.TAG` (bford.info/cachedir).
+pub const CACHE_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55";
+/// The file that says it.
+pub const CACHE_TAG: &str = "CACHEDIR.TAG";
+
+/// What the user asked to leave out.
+#[derive(Debug, Clone, Default)]
+pub struct ExcludeOptions {
+    /// Patterns, in order.
+    pub patterns: Vec<String>,
+    /// Files of patterns, taken in after `patterns`.
+    pub files: Vec<PathBuf>,
+    /// Leave out the content of directories that call themselves caches.
+    pub caches: bool,
+    /// Do not enter directories on other file systems than the root's.
+    pub one_file_system: bool,
+    /// Absolute paths of the repository and the cache directory.
+    pub own: Vec<PathBuf>,
+}
+
+/// Why something is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// A pattern fits.
+    Pattern,
+    /// Its directory is tagged as a cache.
+    CacheTag,
+    /// It lies on another file system.
+    OtherFileSystem,
+    /// It is the repository or its cache.
+    Own,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pattern => "excluded by a pattern",
+            Self::CacheTag => "tagged as a cache",
+            Self::OtherFileSystem => "on another file system",
+            Self::Own => "the repository or its cache",
+        })
+    }
+}
+
+/// Decides what is left out.
+#[derive(Debug)]
+pub struct Exclude {
+    patterns: Gitignore,
+    caches: bool,
+    one_file_system: bool,
+    own: Vec<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Exclude {
+    /// Reads the pattern files. A pattern that cannot be meant is an error: were
+    /// it ignored, something would be stored that nobody wanted.
+    pub fn new(options: &ExcludeOptions) -> Result<Self> {
+        let mut builder = GitignoreBuilder::new("/");
+        for pattern in &options.patterns {
+            let literal = if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.clone() };
+            add(&mut builder, &literal, "--exclude")?;
+        }
+        for file in &options.files {
+            let bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Error::Usage(format!("{} is not UTF-8 text", file.display())))?;
+            for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+                if !line.trim().is_empty() && !line.starts_with('#') {
+                    add(&mut builder, line, &format!("{} line {}", file.display(), number + 1))?;
+                }
+            }
+        }
+        let patterns = builder.build().map_err(|e| Error::Usage(format!("exclude patterns: {e}")))?;
+        let own = options.own.iter().flat_map(|given| {
+            let identity = given.metadata().ok().map(|m| (m.dev(), m.ino()));
+            let real = given.canonicalize().ok().filter(|real| real != given);
+            std::iter::once(given.clone()).chain(real).map(move |path| Own { path, identity })
+        });
+        Ok(Self {
+            patterns,
+            caches: options.caches,
+            one_file_system: options.one_file_system,
+            own: own.collect(),
+        })
+    }
+
+    /// Nothing is left out.
+    pub fn nothing() -> Self {
+        Self { patterns: Gitignore::empty(), caches: false, one_file_system: false, own: Vec::new() }
+    }
+
+    /// Is what lies at the absolute `path` left out, its parents aside?
+    pub fn judge(&self, path: &Path, stat: &Stat) -> Option<Why> {
+        if self.is_own(path, Some(stat)) {
+            Some(Why::Own)
+        } else {
+            self.fits(path, stat.is_dir()).then_some(Why::Pattern)
+        }
+    }
+
+    /// As [`Exclude::judge`], for a root: it may also lie inside of the repository.
+    pub fn judge_root(&self, path: &Path, stat: &Stat) -> Option<Why> {
+        let above = |dir: &Path| {
+            let meta = dir.symlink_metadata().ok();
+            meta.is_some_and(|m| self.own.iter().any(|o| o.identity == Some((m.dev(), m.ino()))))
+        };
+        if !self.own.is_empty() && path.ancestors().skip(1).any(above) {
+            return Some(Why::Own);
+        }
+        self.judge(path, stat)
+    }
+
+    /// Is `path`, found below the root `root`, left out, itself or by a
+    /// directory between? By names only: what a walk would need to look for
+    /// (tags, devices) is not known here.
+    pub fn hides(&self, root: &Path, path: &Path, is_dir: bool) -> bool {
+        if self.is_own(path, None) {
+            return true;
+        }
+        !self.patterns.is_empty()
+            && path.ancestors().take_while(|a| a.starts_with(root)).any(|a| self.fits(a, is_dir || a != path))
+    }
+
+    /// Are contents of tagged caches left out?
+    pub fn caches(&self) -> bool {
+        self.caches
+    }
+
+    /// Are directories on other file systems left empty?
+    pub fn one_file_system(&self) -> bool {
+        self.one_file_system
+    }
+
+    fn fits(&self, path: &Path, is_dir: bool) -> bool {
+        path != Path::new("/") && self.patterns.matched(path, is_dir).is_ignore()
+    }
+
+    fn is_own(&self, path: &Path, stat: Option<&Stat>) -> bool {
+        // A link to the repository is not the repository, whatever path was given.
+        if stat.is_some_and(|s| s.kind == NodeKind::Symlink) {
+            return false;
+        }
+        let identity = stat.filter(|s| s.is_dir()).map(Stat::identity);
+        self.own
+            .iter()
+            .any(|own| path.starts_with(&own.path) || (identity.is_some() && own.identity == identity))
+    }
+}
+
+/// Adds one pattern, anchored as the module says.
+fn add(builder: &mut GitignoreBuilder, pattern: &str, origin: &str) -> Result<()> {
+    let refuse = |why: &dyn fmt::Display| Error::Usage(format!("{origin}: pattern {pattern:?} {why}"));
+    let (not, body) = pattern.strip_prefix('!').map_or(("", pattern), |body| ("!", body));
+    let body = body.trim_end_matches('\r');
+    let inner = body.trim_end().trim_end_matches('/');
+    if inner.is_empty() {
+        return Err(refuse(&"names nothing"));
+    }
+    if inner.split('/').any(|name| name == "." || name == "..") {
+        return Err(refuse(&"can never fit: it is compared with absolute paths"));
+    }
+    let anywhere = inner.contains('/') && !inner.starts_with('/') && !inner.starts_with("**/");
+    let line = format!("{not}{}{body}", if anywhere { "**/" } else { "" });
+    builder.add_line(None, &line).map_err(|e| refuse(&e))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(patterns: &[&str]) -> Exclude {
+        let patterns = patterns.iter().map(|p| (*p).to_owned()).collect();
+        Exclude::new(&ExcludeOptions { patterns, ..ExcludeOptions::default() }).unwrap()
+    }
+
+    #[test]
+    fn the_table_of_patterns() {
+        const DIR: bool = true;
+        const FILE: bool = false;
+        let table: &[(&[&str], &str, bool, bool)] = &[
+            (&["*.tmp"], "/a/b/x.tmp", FILE, true),
+            (&["*.tmp"], "/x.tmp", FILE, true),
+            (&["*.tmp"], "/a.tmp/x", FILE, false),
+            (&["tmp"], "/a/tmp", DIR, true),
+            (&["tmp"], "/a/tmp2", DIR, false),
+            (&["tmp/"], "/a/tmp", DIR, true),
+            (&["tmp/"], "/a/tmp", FILE, false),
+            (&["/a/tmp"], "/a/tmp", FILE, true),
+            (&["/a/tmp"], "/b/a/tmp", FILE, false),
+            (&["/tmp"], "/a/tmp", DIR, false),
+            (&["logs/*.txt"], "/a/logs/x.txt", FILE, true),
+            (&["logs/*.txt"], "/logs/x.txt", FILE, true),
+            (&["logs/*.txt"], "/a/logs/b/x.txt", FILE, false),
+            (&["a/**/z"], "/q/a/b/c/z", FILE, true),
+            (&["a/**"], "/q/a", DIR, false),
+            (&["a/**"], "/q/a/b", FILE, true),
+            (&["**/z"], "/q/a/z", FILE, true),
+            (&["*.log", "!keep.log"], "/a/keep.log", FILE, false),
+            (&["*.log", "!keep.log"], "/a/other.log", FILE, true),
+            (&["*.log", "!a/*.log"], "/x/a/1.log", FILE, false),
+            (&["!keep.log", "*.log"], "/a/keep.log", FILE, true),
+            (&["#hash"], "/a/#hash", FILE, true),
+            (&["\\!bang"], "/a/!bang", FILE, true),
+            (&["a/\\!bang"], "/q/a/!bang", FILE, true),
+            (&[".*"], "/a/.hidden", FILE, true),
+            (&["*"], "/", DIR, false),
+            (&[], "/a/.gitignore", FILE, false),
+        ];
+        for (patterns, path, is_dir, expected) in table {
+            assert_eq!(with(patterns).fits(Path::new(path), *is_dir), *expected, "{patterns:?} on {path}");
+        }
+    }
+
+    #[test]
+    fn invalid_names_can_be_matched() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/a/\xff.tmp"));
+        assert!(with(&["*.tmp"]).fits(path, false));
+    }
+
+    #[test]
+    fn what_can_never_fit_is_refused() {
+        for bad in ["", "/", "!", "./a", "../a", "a/../b", "a/[z-a]b"] {
+            let options = ExcludeOptions { patterns: vec![bad.into()], ..ExcludeOptions::default() };
+            assert!(matches!(Exclude::new(&options), Err(Error::Usage(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn pattern_files() {
+        use std::io::Write;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all("\u{feff}# comment\r\n\r\n*.bin\r\n!keep.bin\n".as_bytes()).unwrap();
+        let options = ExcludeOptions { files: vec![file.path().into()], ..ExcludeOptions::default() };
+        let exclude = Exclude::new(&options).unwrap();
+        assert!(exclude.fits(Path::new("/a/x.bin"), false));
+        assert!(!exclude.fits(Path::new("/a/keep.bin"), false));
+        let gone = ExcludeOptions { files: vec!["/none/x".into()], ..ExcludeOptions::default() };
+        assert!(matches!(Exclude::new(&gone), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn hidden_by_a_directory_between() {
+        let exclude = with(&["cache/"]);
+        let (root, path) = (Path::new("/r"), Path::new("/r/cache/x"));
+        assert!(exclude.hides(root, path, false));
+        assert!(!exclude.hides(Path::new("/r/cache/x"), path, false), "above the root nothing counts");
+        assert!(!exclude.hides(root, Path::new("/r/x"), false));
+    }
+
+    #[test]
+    fn the_repository_is_known_by_every_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("repo");
+        std::fs::create_dir_all(repo.join("data")).unwrap();
+        let alias = dir.path().join("alias");
+        std::os::unix::fs::symlink(&repo, &alias).unwrap();
+        let options = ExcludeOptions { own: vec![alias], ..ExcludeOptions::default() };
+        let exclude = Exclude::new(&options).unwrap();
+        let stat = |p: &Path| crate::source::at::At::of_path(p).unwrap().stat().unwrap();
+        assert_eq!(exclude.judge(&repo, &stat(&repo)), Some(Why::Own));
+        assert_eq!(exclude.judge(Path::new("/bind/repo"), &stat(&repo)), Some(Why::Own), "by inode");
+        let data = repo.join("data");
+        assert_eq!(exclude.judge_root(&data, &stat(&data)), Some(Why::Own));
+        assert_eq!(exclude.judge(dir.path(), &stat(dir.path())), None);
+    }
+}

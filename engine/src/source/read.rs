@@ -1,0 +1,343 @@
+//! The bytes of one regular file, read with suspicion (design §3.8).
+//!
+//! [`SourceFile::open`] makes sure that it is the file that was looked at, and
+//! takes the stat that its node must bear. Exactly that many bytes are read:
+//! fewer are a [`Problem`], more are found by [`SourceFile::verify_unchanged`],
+//! which must be called after the last read, also for a file of size 0 (files
+//! like those in `/proc` say 0 and yield bytes).
+//!
+//! Large files are read through a mapping where the SIGBUS guard is installed
+//! and the file system is a local one; otherwise, and wherever a mapping fails,
+//! by plain reads, so that the system's own error is what is reported.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::at::{At, shown};
+use super::mapped::MappedFile;
+use super::segments::{Segment, segments};
+use super::stat::Stat;
+use crate::error::{Problem, ProblemKind};
+
+/// Files at least this long are mapped: below it, setting up costs more than it saves.
+pub const MAP_MIN_BYTES: u64 = 1 << 20;
+
+/// How a file changed while it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is shorter.
+    Shrank,
+    /// It is longer, or yields more bytes than its size says.
+    Grew,
+    /// Its content was touched.
+    Mtime,
+    /// Its metadata was touched.
+    Ctime,
+    /// It can no longer be looked at.
+    Lost,
+}
+
+impl Change {
+    /// In a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Shrank => "became shorter while it was read",
+            Self::Grew => "became longer while it was read",
+            Self::Mtime => "was modified while it was read",
+            Self::Ctime => "had its metadata changed while it was read",
+            Self::Lost => "could not be looked at after it was read",
+        }
+    }
+
+    /// As a problem with `path`.
+    pub fn problem(self, path: &Path) -> Problem {
+        Problem::new(ProblemKind::Changed, shown(path), self.words())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// A regular file, opened for reading.
+#[derive(Debug)]
+pub struct SourceFile {
+    file: File,
+    mapped: Option<MappedFile>,
+    stat: Stat,
+    path: PathBuf,
+}
+
+impl SourceFile {
+    /// Opens what `expected` was taken of: another file, or something else, under
+    /// its name is a problem. No link is followed, and nothing is waited for.
+    pub fn open(at: &At, expected: &Stat) -> Result<Self, Problem> {
+        let problem = |kind, cause: &dyn fmt::Display| Problem::new(kind, shown(at.path()), cause);
+        let unreadable = |e: io::Error| match e.raw_os_error() {
+            Some(libc::ENOENT) => problem(ProblemKind::Vanished, &"vanished before it was read"),
+            Some(libc::ELOOP | libc::ENXIO) => {
+                problem(ProblemKind::Changed, &"was replaced before it was read")
+            }
+            _ => problem(ProblemKind::Unreadable, &format!("cannot be opened: {e}")),
+        };
+        let file = File::from(at.open(OFlags::empty()).map_err(unreadable)?);
+        let stat = Stat::of(&file).map_err(unreadable)?;
+        if !stat.is_file() || stat.identity() != expected.identity() {
+            return Err(problem(ProblemKind::Changed, &"was replaced before it was read"));
+        }
+        let mut mapped = None;
+        if stat.size >= MAP_MIN_BYTES {
+            advise_sequential(&file);
+            if is_local(&file) {
+                let clone = file.try_clone().map_err(unreadable)?;
+                mapped = MappedFile::new(clone, stat.size);
+            }
+        }
+        Ok(Self { file, mapped, stat, path: at.path().to_owned() })
+    }
+
+    /// The stat before the first byte was read: what the node must bear
+    /// ([`super::restat`]), since the file may have grown after the walk.
+    pub fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// How many bytes there are to read.
+    pub fn size(&self) -> u64 {
+        self.stat.size
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Is it read through a mapping?
+    pub fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
+    /// Data and holes, in order, covering `0..size`.
+    pub fn segments(&self) -> Vec<Segment> {
+        segments(&self.file, &self.stat)
+    }
+
+    /// Fills `out` with the bytes from `offset` on and says how many there are:
+    /// fewer than asked only where [`SourceFile::size`] ends. Bytes that are not
+    /// there are a problem (it shrank), never zeros.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, Problem> {
+        let left = usize::try_from(self.stat.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let wanted = out.len().min(left);
+        let out = &mut out[..wanted];
+        if wanted == 0 {
+            return Ok(0);
+        }
+        if let Some(mapped) = &self.mapped
+            && matches!(mapped.copy_into(offset, out), Ok(n) if n == wanted)
+        {
+            // Behind the end, but within its last page, a mapping yields zeros.
+            let now = Stat::of(&self.file).map_err(|e| self.unreadable(offset, &e))?;
+            return if now.size < offset + wanted as u64 { Err(self.shrank()) } else { Ok(wanted) };
+        }
+        match self.file.read_exact_at(out, offset) {
+            Ok(()) => Ok(wanted),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(self.shrank()),
+            Err(e) => Err(self.unreadable(offset, &e)),
+        }
+    }
+
+    /// Is the file still what it was at `before` (usually [`SourceFile::stat`])?
+    /// To be asked after the last read; then the first difference.
+    pub fn verify_unchanged(&self, before: &Stat) -> Option<Change> {
+        let Ok(now) = Stat::of(&self.file) else {
+            return Some(Change::Lost);
+        };
+        let more = || matches!(self.file.read_at(&mut [0], before.size), Ok(n) if n > 0);
+        if now.size < before.size {
+            Some(Change::Shrank)
+        } else if now.size > before.size || more() {
+            Some(Change::Grew)
+        } else if now.mtime != before.mtime {
+            Some(Change::Mtime)
+        } else if now.ctime != before.ctime {
+            Some(Change::Ctime)
+        } else {
+            None
+        }
+    }
+
+    fn shrank(&self) -> Problem {
+        Change::Shrank.problem(&self.path)
+    }
+
+    fn unreadable(&self, offset: u64, error: &io::Error) -> Problem {
+        let message = format!("cannot be read at byte {offset}: {error}");
+        Problem::new(ProblemKind::Unreadable, shown(&self.path), message)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn advise_sequential(file: &File) {
+    // Only advice: what it is worth does not depend on being taken.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_sequential(_file: &File) {}
+
+/// The magic number of the file system that an open file lies on.
+#[cfg(target_os = "linux")]
+#[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "32 bits on some machines")]
+pub(super) fn file_system(file: impl AsFd) -> Option<u32> {
+    rustix::fs::fstatfs(file).ok().map(|s| s.f_type as u32)
+}
+
+/// Does the file lie on a file system whose mapped pages only fail when the file
+/// is cut short? Others can lose them with a server, or serve stale ones. One
+/// call a large file: cheaper than to remember it by device.
+#[cfg(target_os = "linux")]
+fn is_local(file: &File) -> bool {
+    const REMOTE: [u32; 15] = [
+        0x6969,      // NFS
+        0x517b,      // SMB
+        0xfe53_4d42, // SMB 2
+        0xff53_4d42, // CIFS
+        0x6573_5546, // FUSE, virtiofs
+        0x0102_1997, // 9p
+        0x00c3_6400, // Ceph
+        0x5346_414f, // AFS
+        0x6b41_4653, // kAFS
+        0x7375_7245, // Coda
+        0x7461_636f, // OCFS2
+        0x0116_1970, // GFS2
+        0x0bd0_0bd0, // Lustre
+        0x786f_4256, // VirtualBox shared folders
+        0xbacb_acbc, // VMware shared folders
+    ];
+    file_system(file).is_some_and(|magic| !REMOTE.contains(&magic))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_local(_file: &File) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::mapped::install_sigbus_guard;
+    use std::fs;
+    use std::io::Write;
+
+    fn open(path: &Path) -> Result<SourceFile, Problem> {
+        let at = At::of_path(path).unwrap();
+        SourceFile::open(&at, &at.stat().unwrap())
+    }
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn small_and_large_read_alike() {
+        install_sigbus_guard().unwrap();
+        for len in [0, 1, 4097, (3 << 20) + 5] {
+            let bytes: Vec<u8> = (0..len).map(|i| u8::try_from(i % 249).unwrap()).collect();
+            let file = file(&bytes);
+            let source = open(file.path()).unwrap();
+            if cfg!(target_os = "linux") {
+                let local = is_local(file.as_file());
+                assert_eq!(source.is_mapped(), local && len as u64 >= MAP_MIN_BYTES);
+            }
+            let mut out = vec![0xee; len + 3];
+            assert_eq!(source.read_at(0, &mut out).unwrap(), len);
+            assert!(out[..len] == bytes && out[len..] == [0xee; 3]);
+            assert_eq!(source.read_at(len as u64 + 1, &mut out).unwrap(), 0);
+            assert_eq!(source.verify_unchanged(source.stat()), None);
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_a_problem_never_zeros() {
+        install_sigbus_guard().unwrap();
+        for (len, left) in [(5000, 10), (3 << 20, 10), (3 << 20, (3 << 20) - 1), (3 << 20, 1 << 20)] {
+            let file = file(&vec![7; len]);
+            let source = open(file.path()).unwrap();
+            let mut out = vec![0; len];
+            source.read_at(0, &mut out[..1]).unwrap();
+            file.as_file().set_len(left as u64).unwrap();
+            let problem = source.read_at(0, &mut out).unwrap_err();
+            assert_eq!(problem.kind, ProblemKind::Changed);
+            assert_eq!(source.verify_unchanged(source.stat()), Some(Change::Shrank));
+        }
+    }
+
+    #[test]
+    fn other_changes_are_found_afterwards() {
+        let mut file = file(b"abc");
+        let source = open(file.path()).unwrap();
+        let before = *source.stat();
+        file.write_all(b"d").unwrap();
+        assert_eq!(source.verify_unchanged(&before), Some(Change::Grew));
+        let grown = Stat::of(file.as_file()).unwrap();
+        let elsewhen = |t: crate::format::wire::Stamp| crate::format::wire::Stamp { secs: t.secs - 1, ..t };
+        assert_eq!(
+            source.verify_unchanged(&Stat { mtime: elsewhen(grown.mtime), ..grown }),
+            Some(Change::Mtime)
+        );
+        assert_eq!(
+            source.verify_unchanged(&Stat { ctime: elsewhen(grown.ctime), ..grown }),
+            Some(Change::Ctime)
+        );
+        assert_eq!(source.verify_unchanged(&grown), None);
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let create = |p: &Path| drop(fs::File::create(p).unwrap());
+        create(&path);
+        let at = At::of_path(&path).unwrap();
+        let stat = at.stat().unwrap();
+        create(&dir.path().join("g"));
+        fs::rename(dir.path().join("g"), &path).unwrap();
+        assert_eq!(SourceFile::open(&at, &stat).unwrap_err().kind, ProblemKind::Changed, "another file");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(SourceFile::open(&at, &stat).unwrap_err().kind, ProblemKind::Vanished);
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert_eq!(SourceFile::open(&at, &stat).unwrap_err().kind, ProblemKind::Changed, "a link");
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert_eq!(
+            SourceFile::open(&at, &stat).unwrap_err().kind,
+            ProblemKind::Changed,
+            "a pipe, not waited for"
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_size_that_lies_is_a_change() {
+        let source = open(Path::new("/proc/self/status")).unwrap();
+        assert_eq!(source.size(), 0);
+        assert_eq!(source.verify_unchanged(source.stat()), Some(Change::Grew));
+    }
+}

@@ -1,0 +1,68 @@
+//! Extended attributes, POSIX ACLs (`system.posix_acl_*`) among them, of a name
+//! that is not followed if it is a link.
+//!
+//! A file system that has none is no problem; one that has them and does not
+//! give them is.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use super::at::{At, shown};
+use crate::error::{Problem, ProblemKind};
+use crate::format::tree::{EXT_XATTRS, XattrsV1};
+use crate::format::wire::{Bytes, Extension, Record, encode};
+
+/// Room left in the record for lengths and its own head.
+const SLACK_BYTES: usize = 64 << 10;
+
+/// The extension that holds all attributes of `at`, if it has any.
+pub(super) fn read(at: &At, problems: &mut Vec<Problem>) -> Option<Extension> {
+    if !xattr::SUPPORTED_PLATFORM {
+        return None;
+    }
+    let mut fail = |what: &str, error: &io::Error| {
+        problems.push(Problem::new(
+            ProblemKind::Metadata,
+            shown(at.path()),
+            format!("cannot read {what}: {error}"),
+        ));
+    };
+    let path = at.handle_path();
+    let names = match xattr::list(&path) {
+        Ok(names) => names,
+        Err(e) if is_none(&e) => return None,
+        Err(e) => {
+            fail("extended attributes", &e);
+            return None;
+        }
+    };
+    let mut pairs: Vec<(Bytes, Bytes)> = Vec::new();
+    let mut total_bytes = SLACK_BYTES;
+    for name in names {
+        let label = || format!("extended attribute {}", name.as_bytes().escape_ascii());
+        match xattr::get(&path, &name) {
+            Ok(Some(value)) => {
+                total_bytes += name.len() + value.len() + 16;
+                if total_bytes > XattrsV1::LIMIT_BYTES {
+                    fail(&label(), &io::Error::other("more of them than can be stored"));
+                    break;
+                }
+                pairs.push((name.as_bytes().into(), value.into()));
+            }
+            Ok(None) => {}
+            Err(e) if is_none(&e) => {}
+            Err(e) => fail(&label(), &e),
+        }
+    }
+    if pairs.is_empty() {
+        return None;
+    }
+    pairs.sort();
+    Some(Extension { tag: EXT_XATTRS, critical: false, data: encode(&XattrsV1 { pairs }).into() })
+}
+
+/// Does the error only say that there are none, or that the file is gone (which others report)?
+fn is_none(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || [libc::ENOTSUP, libc::EOPNOTSUPP, libc::ENOSYS].map(Some).contains(&error.raw_os_error())
+}
