@@ -46,41 +46,45 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = GLOBAL)]
 pub struct Global {
-    /// Directory of the repository [env: BALLAST_REPOSITORY]
+    /// Repository [env: BALLAST_REPOSITORY]
     #[arg(short, long, value_name = "DIR", global = true)]
     pub repo: Option<PathBuf>,
 
-    /// Read the password from this file [env: BALLAST_PASSWORD_FILE; the password
-    /// itself: BALLAST_PASSWORD]
+    /// Take the password from this file
+    ///
+    /// [env: BALLAST_PASSWORD_FILE; the password itself: BALLAST_PASSWORD]
     #[arg(short = 'p', long, value_name = "FILE", global = true, conflicts_with = "password_command")]
     pub password_file: Option<PathBuf>,
 
-    /// Run this in a shell and take what it prints as the password
+    /// Take what this prints as the password; it is run in a shell
+    ///
     /// [env: BALLAST_PASSWORD_COMMAND]
-    #[arg(long, value_name = "COMMAND", global = true)]
+    #[arg(long, value_name = "COMMAND", global = true, hide_short_help = true)]
     pub password_command: Option<String>,
 
-    /// Keep caches here [env: BALLAST_CACHE_DIR; default: ~/.cache/ballast]
-    #[arg(long, value_name = "DIR", global = true, conflicts_with = "no_cache")]
+    /// Keep caches here
+    ///
+    /// [env: BALLAST_CACHE_DIR; otherwise ballast in XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "no_cache", hide_short_help = true)]
     pub cache_dir: Option<PathBuf>,
 
     /// Keep no cache: slower, but leaves nothing on this machine
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub no_cache: bool,
 
-    /// Accept that the repository is older than what this machine saw of it before
-    #[arg(long, global = true)]
+    /// Accept a repository that is older than what this machine saw of it before
+    #[arg(long, global = true, hide_short_help = true)]
     pub accept_older_repository: bool,
 
-    /// Print one JSON object on standard output instead of text
+    /// Print one JSON object instead of text
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Say nothing but data, problems and errors
+    /// Print only data, problems and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Log what is done to standard error; twice for more [env: BALLAST_LOG=debug]
+    /// Log to stderr; twice for more [env: BALLAST_LOG]
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -95,7 +99,7 @@ pub enum Command {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Dump(DumpArgs),
-    /// Add, remove and change passwords; print a key on paper, bring one back
+    /// Add, remove, change passwords; print a key, bring it back
     #[command(subcommand)]
     Key(KeyCommand),
     Cat(CatArgs),
@@ -118,11 +122,11 @@ Exit codes: 0 done, 1 failed (there is one already), 2 usage.";
 #[command(after_help = INIT)]
 pub struct InitArgs {
     /// Label of the first key, to tell keys apart
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub label: String,
 }
 
-/// Print version, format, target and the cryptographic back-ends compiled in
+/// Print version, format and cryptographic back-ends
 #[derive(Debug, Args)]
 pub struct VersionArgs {}
 

@@ -10,6 +10,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Failure};
 use crate::io::{ErrOut, Io};
 use crate::output::{safe, safe_json};
+use crate::table::width;
 
 /// Colours of words; none unless a terminal reads them.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +139,9 @@ impl<'a> Printer<'a> {
             let style = self.err_style();
             tell(&self.io.err, style, "error", &failure.message);
             if let Some(hint) = &failure.hint {
-                tell(&self.io.err, style, "hint", hint);
+                let columns = if self.io.terminals.stderr { 72 } else { usize::MAX };
+                let lines = wrap(&safe(hint), columns);
+                self.io.err.line(&format!("{} {}", style.word("hint"), lines.join("\n      ")));
             }
         }
         failure.exit
@@ -148,6 +151,22 @@ impl<'a> Printer<'a> {
 /// `word: message` on standard error.
 pub fn tell(err: &ErrOut, style: Style, word: &str, message: &str) {
     err.line(&format!("{} {}", style.word(word), safe(message)));
+}
+
+/// Breaks `text` between words, so that lines have at most `columns` where words allow it.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if width(line) + 1 + width(word) <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// What `--json` says of an error.
@@ -178,4 +197,14 @@ pub fn refuse_arguments(io: &mut Io, error: &clap::Error, json: bool) -> Exit {
     }
     io.err.raw(&text);
     Exit::Usage
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn words_are_kept_whole() {
+        assert_eq!(super::wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(super::wrap("one extraordinary", 5), ["one", "extraordinary"]);
+        assert_eq!(super::wrap("one two", usize::MAX), ["one two"]);
+    }
 }

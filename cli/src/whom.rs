@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use ballast::error::Error;
 use ballast::repo::Identity;
 use ballast::repo::Repository;
 use ballast::repo::snapshots::{Filter, Snapshot};
@@ -90,7 +91,17 @@ pub fn snapshot_and_path(given: &OsStr) -> Result<(String, Option<Vec<u8>>), Fai
 /// The snapshot that `word` means.
 pub fn find(repo: &Repository, word: &str, filter: &Filter) -> Result<Snapshot, Failure> {
     let ledger = repo.ledger(false)?;
-    Ok(repo.find_snapshot(&ledger, word, filter)?)
+    match repo.find_snapshot(&ledger, word, filter) {
+        Err(Error::NotFound { .. }) if ledger.committed().is_empty() => {
+            Err(Failure::failed("there is no snapshot in this repository yet")
+                .with_hint("`ballast snapshot PATH` takes one"))
+        }
+        Err(Error::NotFound { .. }) if word == "latest" => {
+            Err(Failure::failed("no snapshot fits this host, these tags and these paths")
+                .with_hint("`ballast snapshots` lists what there is"))
+        }
+        found => Ok(found?),
+    }
 }
 
 #[cfg(test)]

@@ -59,12 +59,15 @@ Exit codes: 0 done, 1 failed, 2 usage, 10 no repository.";
 /// Where a new password comes from, if nobody is to be asked.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NewPassword {
-    /// Read the new password from this file [env: BALLAST_NEW_PASSWORD_FILE; the
-    /// password itself: BALLAST_NEW_PASSWORD]
+    /// Take the new password from this file
+    ///
+    /// [env: BALLAST_NEW_PASSWORD_FILE; the password itself: BALLAST_NEW_PASSWORD]
     #[arg(long, value_name = "FILE", conflicts_with = "new_password_command")]
     pub new_password_file: Option<PathBuf>,
 
-    /// Run this in a shell and take what it prints as the new password
+    /// Take what this prints as the new password; it is run in a shell
+    ///
+    /// [env: BALLAST_NEW_PASSWORD_COMMAND]
     #[arg(long, value_name = "COMMAND")]
     pub new_password_command: Option<String>,
 }
@@ -80,7 +83,7 @@ pub enum KeyCommand {
     #[command(after_help = ADD)]
     Add {
         /// Label, to tell keys apart
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         label: String,
         #[command(flatten)]
         new: NewPassword,

@@ -94,7 +94,7 @@ Without an ID the names of all objects of that kind are listed.
 
 Exit codes: 0 done, 1 failed, 2 usage, 10 no repository, 12 wrong password.";
 
-/// Show one object of the repository as JSON, for those who look inside
+/// Show an object of the repository as JSON
 #[derive(Debug, Args)]
 #[command(after_help = CAT)]
 pub struct CatArgs {

@@ -58,12 +58,18 @@ pub struct SnapshotArgs {
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',', help_heading = "What to record")]
     pub tags: Vec<String>,
 
-    /// Record this host name [env: BALLAST_HOST]; containers that change theirs need it
+    /// Record this host name [env: BALLAST_HOST]
     #[arg(short = 'H', long, value_name = "NAME", help_heading = "What to record")]
     pub host: Option<String>,
 
     /// Record this text
-    #[arg(long, value_name = "TEXT", default_value = "", help_heading = "What to record")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "What to record"
+    )]
     pub description: String,
 
     /// Record this time instead of now: "2025-04-05 10:00"
@@ -78,7 +84,7 @@ pub struct SnapshotArgs {
     #[arg(short, long, help_heading = "How to find what changed")]
     pub force: bool,
 
-    /// A new inode number alone is no change (network and FUSE file systems)
+    /// A new inode number alone is no change (some network file systems)
     #[arg(long, help_heading = "How to find what changed")]
     pub ignore_inode: bool,
 

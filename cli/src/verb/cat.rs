@@ -78,7 +78,10 @@ fn pick(repo: &Repository, kind: ObjectKind, id: &str) -> Result<ObjectName, Fai
     found.sort();
     match found.as_slice() {
         [one] => Ok(ObjectName::new(kind, one)),
-        [] => Err(Error::NotFound { what: format!("{} {id}", kind.word()) }.into()),
+        [] => {
+            let missing = Error::NotFound { what: format!("{} {id}", kind.word()) };
+            Err(Failure::from(missing).with_hint("without an ID, `ballast cat` lists what there is"))
+        }
         many => {
             let first: Vec<_> = many.iter().take(5).map(|n| &n[..n.len().min(12)]).collect();
             Err(Failure::failed(format!("{} {id} is ambiguous: {}", kind.word(), first.join(", ")))
