@@ -13,7 +13,7 @@ use crate::output::{safe, safe_json};
 use crate::table::width;
 
 /// Colours of words; none unless a terminal reads them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Style(bool);
 
 impl Style {

@@ -18,7 +18,10 @@ use crate::output::name;
 /// is a new one each time.
 pub fn identity(io: &Io) -> Identity {
     let node = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let number = || rustix::process::geteuid().as_raw().to_string();
+    let number = || match rustix::process::geteuid() {
+        uid if uid.is_root() => "root".to_owned(),
+        uid => uid.as_raw().to_string(),
+    };
     let user = io.env.text("USER").or_else(|| io.env.text("LOGNAME"));
     Identity { host: io.env.text("BALLAST_HOST").unwrap_or_else(node), user: user.unwrap_or_else(number) }
 }
