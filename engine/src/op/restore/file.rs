@@ -144,7 +144,10 @@ impl<'r> Task<'r> {
     fn say_marks(&self) {
         let say = |kind, message| self.dir.run.problem(kind, &self.path(), message);
         if self.node.marks & MARK_INCOMPLETE != 0 {
-            say(ProblemKind::Unreadable, "restored as recorded: part of it could not be read for the snapshot");
+            say(
+                ProblemKind::Unreadable,
+                "restored as recorded: part of it could not be read for the snapshot",
+            );
         }
         if self.node.marks & MARK_CHANGED != 0 {
             say(ProblemKind::Changed, "restored as recorded: it changed while it was read for the snapshot");
@@ -197,7 +200,8 @@ pub fn in_the_way() -> Trouble {
 /// Does the file have these bytes there? Ids are recomputed, zeros looked at.
 pub fn holds(dir: &Dir<'_>, file: &File, piece: &Piece) -> Done<bool> {
     let end = piece.offset + piece.entry.content_len();
-    let read = |buffer: &mut [u8], at| door::read_at(file, buffer, at).map_err(|e| cannot("read the file", e));
+    let read =
+        |buffer: &mut [u8], at| door::read_at(file, buffer, at).map_err(|e| cannot("read the file", e));
     BUFFER.with_borrow_mut(|buffer| match &piece.entry {
         Entry::Chunk { id, len } => {
             let len = *len as usize;
@@ -248,7 +252,8 @@ impl<'r> Temp<'r> {
         let make = || door::create_new(&dir.file, &name).map_err(|e| cannot("make the file", e));
         let holes = || pieces.iter().filter(|p| matches!(p.entry, Entry::Hole { .. }));
         if let Some(file) = make()? {
-            return Self { dir: dir.clone(), file, name, left_over: false }.sized(len, holes().next().is_some());
+            return Self { dir: dir.clone(), file, name, left_over: false }
+                .sized(len, holes().next().is_some());
         }
         let left = door::open_leftover(&dir.file, &name, dir.run.me.0).ok().flatten();
         if let Some((file, _)) = left {
@@ -261,7 +266,9 @@ impl<'r> Temp<'r> {
         let taken = |e: Errno| cannot("free its temporary name", e);
         door::clear(&dir.file, &name).map_err(taken)?;
         match make()? {
-            Some(file) => Self { dir: dir.clone(), file, name, left_over: false }.sized(len, holes().next().is_some()),
+            Some(file) => {
+                Self { dir: dir.clone(), file, name, left_over: false }.sized(len, holes().next().is_some())
+            }
             None => Err(taken(Errno::EXIST)),
         }
     }

@@ -54,9 +54,7 @@ pub fn apply_unopened(run: &Run<'_>, handle: &File, node: &Node, was: Option<&St
     let by_path = door::proc_path(handle);
     each_xattr(run, node, path, |name, value| xattr::set_deref(&by_path, name, value));
     let mode = mode_for(node, &given);
-    if node.kind != NodeKind::Symlink
-        && (given.changed || was.is_none_or(|s| s.st_mode & 0o7777 != mode))
-    {
+    if node.kind != NodeKind::Symlink && (given.changed || was.is_none_or(|s| s.st_mode & 0o7777 != mode)) {
         said(run, path, "cannot set the mode", rustix::fs::chmod(&by_path, Mode::from_raw_mode(mode)));
     }
     if was.is_none_or(|s| !same_mtime(s, node)) {
@@ -117,12 +115,7 @@ fn mode_for(node: &Node, given: &Given) -> u32 {
     node.mode & 0o7777 & !lost
 }
 
-fn each_xattr(
-    run: &Run<'_>,
-    node: &Node,
-    path: &[u8],
-    set: impl Fn(&OsStr, &[u8]) -> std::io::Result<()>,
-) {
+fn each_xattr(run: &Run<'_>, node: &Node, path: &[u8], set: impl Fn(&OsStr, &[u8]) -> std::io::Result<()>) {
     let Some(data) = node.extension(EXT_XATTRS) else { return };
     let attributes: XattrsV1 = match wire::decode(data) {
         Ok(attributes) => attributes,

@@ -219,3 +219,22 @@ impl<'r> Run<'r> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_full_target_ends_the_run_and_a_stubborn_file_does_not() {
+        for full in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS] {
+            assert!(matches!(cannot("write", full), Trouble::Full(_)), "{full}");
+        }
+        for odd in [Errno::ACCESS, Errno::NAMETOOLONG, Errno::IO] {
+            assert!(matches!(cannot("write", odd), Trouble::Say(ProblemKind::Refused, _)), "{odd}");
+        }
+        let lost = Error::Missing { blob: "chunk".into(), reason: "gone".into() };
+        assert!(matches!(Trouble::from(lost), Trouble::Say(ProblemKind::Damaged, _)));
+        assert!(matches!(Trouble::from(Error::Interrupted), Trouble::Stop(Error::Interrupted)));
+    }
+}

@@ -125,6 +125,7 @@ impl<'r> Team<'r> {
     }
 
     fn begin(&self) -> Done<Phase<'r>> {
+        self.task.dir.run.check()?;
         match self.task.standing(self.len)? {
             Standing::Keep => {
                 self.task.leave();

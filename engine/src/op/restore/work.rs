@@ -182,9 +182,7 @@ impl<'r> Conductor<'r> {
         }
         self.batch.push(Item { task, link });
         self.batch_bytes += size;
-        if self.batch.len() >= BATCH_FILES
-            || self.batch_bytes >= BATCH_BYTES
-            || self.batch_dirs >= BATCH_DIRS
+        if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES || self.batch_dirs >= BATCH_DIRS
         {
             self.flush();
         }
