@@ -44,6 +44,10 @@ impl Meter {
     pub fn start(p: &Printer<'_>) -> Self {
         if p.io.owns_process {
             catch_signals(&p.io.stop);
+            // Without it files are read, not mapped: slower by a copy, never wrong.
+            if let Err(error) = ballast::source::install_sigbus_guard() {
+                tracing::warn!(%error, "files are read without mapping them");
+            }
         }
         let visible = p.io.terminals.stderr && !p.global.quiet && !logs::wanted(p) && p.io.owns_process;
         let target =
