@@ -35,7 +35,9 @@ fn copy(bencher: Bencher<'_, '_>) {
 #[bench]
 fn cut_sequential(bencher: Bencher<'_, '_>) {
     let (cutter, data) = (cutter(), noise(WINDOW, 2));
-    bencher.counter(BytesCount::new(WINDOW)).bench_local(|| cutter.cut_window(black_box(&data), true, Rule::PLAIN));
+    bencher
+        .counter(BytesCount::new(WINDOW))
+        .bench_local(|| cutter.cut_window(black_box(&data), true, Rule::PLAIN));
 }
 
 #[bench]
@@ -98,7 +100,8 @@ fn look_up(bencher: Bencher<'_, '_>) {
     let options = OpenOptions { cache_dir: Some(cache.path().to_owned()), ..OpenOptions::default() };
     let store = Arc::new(MemoryStore::new());
     let init = InitOptions { kdf: ballast::crypto::kdf::CHEAP, ..InitOptions::default() };
-    let repo = Repository::init(store, b"bench", &init, &options, Surroundings::system()).expect("a repository");
+    let repo =
+        Repository::init(store, b"bench", &init, &options, Surroundings::system()).expect("a repository");
     let mut session = Session::begin(&repo, "bench", false, &Silent).expect("a session");
     let ids: Vec<BlobRef> = (0..100_000u64)
         .map(|i| {

@@ -116,7 +116,10 @@ fn the_rule_finds_what_it_forbids() {
     assert!(bad("chunk/mod.rs", "use crate::*;"));
     assert!(bad("error.rs", "use crate::repo::Repository;"));
     assert!(bad("attic.rs", ""));
-    assert!(!bad("op/restore/plan.rs", "use crate::op::restore::options::Overwrite; use crate::repo::reader;"));
+    assert!(!bad(
+        "op/restore/plan.rs",
+        "use crate::op::restore::options::Overwrite; use crate::repo::reader;"
+    ));
     assert!(!bad("crypto/aead.rs", "use crate::format::envelope::TAG_LEN;"));
     assert!(!bad("store/mod.rs", "// use crate::op::ls;\nuse crate::id::ObjectName;"));
 }
