@@ -77,4 +77,6 @@ find "${CARGO_HOME:-$HOME/.cargo}/registry/src" /usr/lib/python3* /usr/include /
     \( -name '*.rs' -o -name '*.py' -o -name '*.h' -o -name '*.c' -o -name '*.md' -o -name '*.toml' -o -name '*.p[lm]' \) \
     2>/dev/null | head -n "$files" >"$work/list" || true
 tar -cf - -T "$work/list" 2>/dev/null | tar -xf - -C "$work/small"
-steps "$(wc -l <"$work/list") small files" "$work/small" | sed 's/^| \([0-9]*\) small files/| \1 small files,/'
+steps small-files "$work/small"
+echo
+echo "small-files: $(wc -l <"$work/list") files, $(stored "$work/small") bytes."

@@ -7,7 +7,8 @@ pub struct Random(u64);
 impl Random {
     /// Seeded.
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        // Mixed once: seeds side by side must not give the same stream, shifted.
+        Self(Self(seed.wrapping_mul(0xd6e8_feb8_6659_fd93)).bits())
     }
 
     /// The next 64 bits (splitmix64).
