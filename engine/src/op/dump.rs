@@ -23,7 +23,7 @@ const AHEAD_BYTES: u64 = 32 << 20;
 /// Threads that fetch.
 const MAX_THREADS: usize = 4;
 /// Zeros written at a time.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Writes the file at `path` (absolute, inside the snapshot; links inside it are followed) to
 /// `out`. Gives its length. What `out` refuses is [`Error::Io`] with the kind it gave.
