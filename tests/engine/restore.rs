@@ -1,5 +1,9 @@
 //! `restore`, `dump` and `ls`: what was stored comes back bit for bit, whatever stands in the
 //! target, and nothing outside of it is touched.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "files that are not a repository's are written as anyone would"
+)]
 
 #[path = "restore/attacks.rs"]
 mod attacks;

@@ -166,6 +166,34 @@ fn a_snapshot_of_an_interrupted_restore_does_not_write_over_itself() {
 }
 
 #[test]
+fn a_temporary_name_that_changes_hands_meanwhile_is_not_written_through() {
+    let vault = Vault::new();
+    let id = vault.snapshot(&[file(b"f", b"changed!")]);
+    let field = Field::new();
+    let temp = field.target.join(temp_of(b"f"));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let aside = field.target.join("aside");
+            while !over.load(Ordering::Relaxed) {
+                fs::write(&aside, "x").unwrap();
+                fs::set_permissions(&aside, fs::Permissions::from_mode(0o600)).unwrap();
+                fs::rename(&aside, &temp).unwrap();
+                symlink(field.outside.join("victim"), &aside).unwrap();
+                fs::rename(&aside, &temp).unwrap();
+            }
+        });
+        for _ in 0..2000 {
+            fs::remove_file(field.target.join("f")).ok();
+            // It may fail, since its file is taken away under its hands; it may not do harm.
+            restore::run(&vault.repo, &to(id, &field.target), &Silent).unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    field.check_outside();
+}
+
+#[test]
 fn a_directory_swapped_for_a_link_meanwhile_leads_nowhere() {
     let vault = Vault::new();
     let files = (0..200).map(|n| file(format!("f{n}").as_bytes(), &noise(n, 300))).collect();

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ballast::entropy::Surroundings;
 use ballast::error::{Error, StoreError, StoreErrorKind};
@@ -153,8 +154,8 @@ fn ls_gives_names_in_order() {
     assert!(matches!(missing, Err(Error::NotFound { .. })));
 }
 
-/// Refuses every write.
-struct ReadOnly(Arc<MemoryStore>);
+/// Refuses every write, and counts reads of a part.
+struct ReadOnly(Arc<MemoryStore>, AtomicU64);
 
 fn denied(name: &ObjectName) -> StoreError {
     StoreError::new(StoreErrorKind::Denied, "write", name, "read-only")
@@ -174,6 +175,7 @@ impl Store for ReadOnly {
         self.0.get(name, limit_bytes)
     }
     fn get_range(&self, name: &ObjectName, offset: u64, len: usize) -> StoreResult<Vec<u8>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         self.0.get_range(name, offset, len)
     }
     fn stat(&self, name: &ObjectName) -> StoreResult<ObjectStat> {
@@ -195,7 +197,7 @@ fn a_repository_that_cannot_be_written_is_read() {
     let id = vault.snapshot(&specs);
     let cache = tempfile::tempdir().unwrap();
     for cache_dir in [None, Some(cache.path().to_owned()), Some("/proc/none".into())] {
-        let store = Arc::new(ReadOnly(vault.store.clone()));
+        let store = Arc::new(ReadOnly(vault.store.clone(), AtomicU64::new(0)));
         let open = OpenOptions { cache_dir, ..OpenOptions::default() };
         let repo = Repository::open(store, b"word", &open, Surroundings::system()).unwrap();
         let (_keep, target) = place();
@@ -204,4 +206,24 @@ fn a_repository_that_cannot_be_written_is_read() {
         assert!(dumped(&repo, id, "/models/current/model.bin").unwrap() == noise(1, 3 << 20));
         assert_eq!(listed(&repo, id, None, false).len(), 7);
     }
+}
+
+#[test]
+fn a_frame_shared_by_many_files_is_read_once() {
+    let vault = Vault::new();
+    let id = vault.snapshot(&[dir(
+        b"d",
+        (0..3000).map(|n| file(format!("{n:04}").as_bytes(), &noise(n, 1000))).collect(),
+    )]);
+    let reads = [1, 8].map(|threads| {
+        let store = Arc::new(ReadOnly(vault.store.clone(), AtomicU64::new(0)));
+        let open = OpenOptions::default();
+        let repo = Repository::open(store.clone(), b"word", &open, Surroundings::system()).unwrap();
+        let (_keep, target) = place();
+        let options = restore::RestoreOptions { threads, ..to(id, &target) };
+        assert_eq!(restore::run(&repo, &options, &Silent).unwrap().files, 3000);
+        store.1.load(Ordering::Relaxed)
+    });
+    assert_eq!(reads[0], reads[1], "whatever the number of threads");
+    assert!(reads[0] < 40, "{} reads", reads[0]);
 }

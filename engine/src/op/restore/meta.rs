@@ -137,9 +137,9 @@ fn said(run: &Run<'_>, path: &[u8], what: &str, done: Result<(), Errno>) {
 }
 
 fn same_mtime(stat: &Stat, node: &Node) -> bool {
-    // The field's type differs between systems.
-    let nanos = i64::try_from(stat.st_mtime_nsec);
-    stat.st_mtime == node.mtime.secs && nanos == Ok(i64::from(node.mtime.nanos))
+    // Of one width here and another there: compared in the widest.
+    i128::from(stat.st_mtime) == i128::from(node.mtime.secs)
+        && i128::from(stat.st_mtime_nsec) == i128::from(node.mtime.nanos)
 }
 
 fn times(node: &Node) -> Timestamps {
