@@ -5,7 +5,12 @@
 //! invisible to deduplication: ids are of plaintext.
 
 mod estimate;
+mod planes;
 mod zstd;
+
+use std::cell::RefCell;
+
+use estimate::Choice;
 
 use crate::error::Malformed;
 use crate::format::MAX_FRAME_PLAIN_BYTES;
@@ -27,14 +32,22 @@ pub struct Encoded {
 /// answer is raw, `out` stays empty and `plain` itself is what is to be stored.
 pub fn encode(plain: &[u8], out: &mut Vec<u8>) -> Encoded {
     out.clear();
-    let raw = Encoded { encoding: Encoding::Raw, codec_version: CODEC_VERSION };
-    let Some(level) = estimate::zstd_level(plain) else { return raw };
-    if zstd::compress(plain, level, out) && out.len() < plain.len() {
-        Encoded { encoding: Encoding::Zstd, codec_version: CODEC_VERSION }
-    } else {
+    let made = match estimate::choose(plain) {
+        Choice::Raw => None,
+        Choice::Zstd(level) => zstd::compress(plain, level, out).then_some(Encoding::Zstd),
+        Choice::Planes(layout) => PLANES
+            .with_borrow_mut(|scratch| planes::encode(plain, layout, scratch, out))
+            .then_some(Encoding::Planes),
+    };
+    let encoding = made.filter(|_| out.len() < plain.len()).unwrap_or_else(|| {
         out.clear();
-        raw
-    }
+        Encoding::Raw
+    });
+    Encoded { encoding, codec_version: CODEC_VERSION }
+}
+
+thread_local! {
+    static PLANES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Decodes into `out`, whose length is the frame's plain length.
@@ -44,7 +57,7 @@ pub fn decode(encoding: u8, codec_version: u8, encoded: &[u8], out: &mut [u8]) -
     }
     let known = Encoding::from_byte(encoding);
     match known {
-        Some(Encoding::Raw | Encoding::Zstd) if codec_version != CODEC_VERSION => {
+        Some(Encoding::Raw | Encoding::Zstd | Encoding::Planes) if codec_version != CODEC_VERSION => {
             Err(Malformed::new(format!("is encoded with version {codec_version} of encoding {encoding}")))
         }
         Some(Encoding::Raw) if encoded.len() == out.len() => {
@@ -53,6 +66,7 @@ pub fn decode(encoding: u8, codec_version: u8, encoded: &[u8], out: &mut [u8]) -
         }
         Some(Encoding::Raw) => Err(Malformed::new("raw bytes have another length than stated")),
         Some(Encoding::Zstd) => zstd::decompress(encoded, out),
+        Some(Encoding::Planes) => PLANES.with_borrow_mut(|scratch| planes::decode(encoded, scratch, out)),
         _ => Err(Malformed::new(format!(
             "is stored with encoding {encoding}, which this program does not know"
         ))),

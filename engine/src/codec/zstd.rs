@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound};
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, ParamSwitch, compress_bound};
 
 use crate::error::Malformed;
 
 thread_local! {
     static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
+    static LITERALS: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
 }
 
@@ -24,6 +25,33 @@ pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
             && ctx.set_parameter(CParameter::ContentSizeFlag(true)).is_ok();
         set && ctx.compress2(out, plain).is_ok()
     })
+}
+
+/// Appends one frame of `plain` in which nothing but its literals is coded: no matches are looked
+/// for, and Huffman is used wherever it gains. `None` if zstd refuses.
+pub fn append_literals(plain: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let start = out.len();
+    let bound = compress_bound(plain.len());
+    out.resize(start + bound, 0);
+    let made = LITERALS.with_borrow_mut(|ctx| {
+        let ctx = match ctx {
+            Some(ctx) => ctx,
+            None => ctx.insert(literal_coder()?),
+        };
+        ctx.compress2(&mut out[start..], plain).ok()
+    })?;
+    out.truncate(start + made);
+    Some(())
+}
+
+fn literal_coder() -> Option<CCtx<'static>> {
+    let mut ctx = CCtx::create();
+    // The most negative level skips match search; without the explicit mode it would also skip Huffman.
+    ctx.set_parameter(CParameter::CompressionLevel(-131_072)).ok()?;
+    ctx.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable)).ok()?;
+    ctx.set_parameter(CParameter::ChecksumFlag(false)).ok()?;
+    ctx.set_parameter(CParameter::ContentSizeFlag(true)).ok()?;
+    Some(ctx)
 }
 
 /// Decompresses exactly one frame into exactly `out`.
