@@ -466,3 +466,28 @@ fn padme() {
     v.line(&((1u64 << 30) - 1).to_string(), padme::padded_len((1 << 30) - 1));
     v.settle();
 }
+
+/// The dumps in `docs/format.md`, "An object taken apart", are these very bytes.
+#[test]
+fn the_page_shows_these_bytes() {
+    let mut first = samples::ledger_entry(1, &samples::events()[0].1);
+    first.extensions = Vec::new();
+    let plain = wire::encode(&first);
+    let (_, sealed) = samples::seal(ObjectKind::Ledger, Purpose::Ledger, Some("1"), &plain);
+    let pack = samples::pack();
+    let shown = [sealed, plain, pack.bytes, pack.footer.encode().to_vec(), pack.trailer_plain];
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/format.md");
+    let page = fs::read_to_string(page).unwrap();
+    let section = page.split("\n## ").find(|s| s.starts_with("An object taken apart")).unwrap();
+    let dumps: Vec<&str> = section.split("\n```\n").skip(1).step_by(2).collect();
+    assert_eq!(dumps.len(), shown.len());
+    for (dump, bytes) in dumps.iter().zip(shown) {
+        let rows = dump.lines().map(str::trim_start).filter(|row| *row != "…");
+        for row in rows {
+            let (offset, rest) = row.split_once("  ").unwrap();
+            let offset: usize = offset.parse().unwrap();
+            let hex = rest.split("  ").next().unwrap().trim_end().replace(' ', "");
+            assert_eq!(to_hex(&bytes[offset..offset + hex.len() / 2]), hex, "{row}");
+        }
+    }
+}
