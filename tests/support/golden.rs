@@ -1,7 +1,7 @@
 //! The golden repository: made, listed and compared.
 //!
 //! Built by a [`Session`] from values that stand here, with a clock and randomness that are set,
-//! so that it comes out the same on every machine. [`line`] is how `EXPECTED` states a path.
+//! so that it comes out the same on every machine. [`line()`] is how `EXPECTED` states a path.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -9,7 +9,7 @@
 //!
 //! Decoding borrows from the input: a length is compared with what is there
 //! before anything is allocated for it; sequences grow as elements are really
-//! read ([`seq`]). So memory stays within a multiple of the input's length.
+//! read. So memory stays within a multiple of the input's length.
 
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
