@@ -1,1 +1,6 @@
 //! Shared helpers of the tests.
+
+pub mod counting;
+pub mod fuzz;
+pub mod golden;
+pub mod samples;

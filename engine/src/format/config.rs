@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::error::Malformed;
-use crate::format::wire::{Extension, Record, Stamp, check_extensions};
+use crate::format::wire::{Extension, Record, Stamp, check_extensions, seq};
 use crate::format::{MAX_FRAME_PLAIN_BYTES, MAX_PACK_BYTES};
 use crate::id::RepoId;
 
@@ -91,6 +91,7 @@ pub struct ConfigV1 {
     /// Secret of the blob ids.
     pub id_secret: [u8; 32],
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
-use crate::format::wire::{Bytes, Extension, Record};
+use crate::format::wire::{Bytes, Extension, Record, seq};
 use crate::id::BlobId;
 
 /// Longest list a node carries itself.
@@ -83,8 +83,11 @@ impl Entry {
     }
 }
 
-/// Sum of the entries' lengths; refuses what overflows.
+/// Length of a file's content; refuses what overflows, and trees, which no file contains.
 pub fn total_len(entries: &[Entry]) -> Result<u64, Malformed> {
+    if entries.iter().any(|e| matches!(e, Entry::Tree { .. })) {
+        return Err(Malformed::new("a tree stands in the content of a file"));
+    }
     entries
         .iter()
         .try_fold(0u64, |sum, e| sum.checked_add(e.content_len()))
@@ -111,9 +114,11 @@ pub fn cut(entries: &[Entry]) -> Vec<usize> {
 /// Plaintext of a list blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListV1 {
-    /// In order; no trees, no inline bytes.
+    /// In order; no trees. Writers put inline bytes into nodes only.
+    #[serde(deserialize_with = "seq")]
     pub entries: Vec<Entry>,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 
@@ -165,5 +170,6 @@ mod tests {
         }
         assert!(cut(&[]).is_empty());
         assert!(total_len(&[Entry::Hole { len: u64::MAX }, chunk(1)]).is_err());
+        assert!(total_len(&[Entry::Tree { id: BlobId([0; 32]) }]).is_err());
     }
 }

@@ -25,7 +25,7 @@ use zeroize::Zeroize;
 use crate::error::Malformed;
 use crate::format::bytes::{Put, Take};
 use crate::format::envelope::{NONCE_LEN, PREFIX_LEN, Prefix, TAG_LEN};
-use crate::format::wire::{self, Bytes, Extension, Record, Stamp, Text};
+use crate::format::wire::{self, Bytes, Extension, Record, Stamp, Text, seq};
 use crate::id::{ObjectKind, RepoId};
 
 /// Length of a key file.
@@ -129,10 +129,12 @@ pub struct BodyV1 {
     /// [`RIGHTS_FULL`].
     pub rights: u8,
     /// Epoch and master secret, newest last, at most four.
+    #[serde(deserialize_with = "seq")]
     pub secrets: Vec<(u16, [u8; 32])>,
     /// The config record, whole.
     pub config: Bytes,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::wire::{Extension, Record, Stamp, Text};
+use crate::format::wire::{Extension, Record, Stamp, Text, seq};
 use crate::id::SessionId;
 
 /// Plaintext of a lease.
@@ -33,6 +33,7 @@ pub struct LeaseV1 {
     /// Program and version.
     pub program: Text,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 

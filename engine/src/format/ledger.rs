@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Malformed;
 use crate::format::config::Features;
 use crate::format::record::VerifiedV1;
-use crate::format::wire::{self, Bytes, Extension, Record, Stamp, Text};
+use crate::format::wire::{self, Bytes, Extension, Record, Stamp, Text, seq};
 use crate::id::{IndexId, PackId, SessionId, SnapshotId};
 
 /// Kinds from here on may be passed over by who does not know them.
@@ -37,6 +37,7 @@ pub struct LedgerEntryV1 {
     /// The event: a record of its own.
     pub body: Bytes,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 
@@ -57,6 +58,7 @@ pub struct CommitV1 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgetV1 {
     /// The snapshots.
+    #[serde(deserialize_with = "seq")]
     pub snapshots: Vec<SnapshotId>,
     /// Why, for people.
     pub reason: Text,
@@ -66,10 +68,13 @@ pub struct ForgetV1 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CondemnV1 {
     /// Packs.
+    #[serde(deserialize_with = "seq")]
     pub packs: Vec<PackId>,
     /// Index objects that were replaced.
+    #[serde(deserialize_with = "seq")]
     pub indexes: Vec<IndexId>,
     /// Snapshots that were never committed.
+    #[serde(deserialize_with = "seq")]
     pub snapshots: Vec<SnapshotId>,
 }
 

@@ -26,7 +26,6 @@ pub const SECTION_TRAILER: u32 = 1;
 /// Section reserved for parity.
 pub const SECTION_PARITY: u32 = 2;
 const MAX_SECTIONS: usize = 4;
-const SECTION_LEN: usize = 20;
 
 /// What kind of blobs a pack holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,12 +159,15 @@ impl Footer {
 
     /// Reads the footer of a pack of `pack_len` bytes; sections of unknown kind are passed over.
     pub fn decode(plain: &[u8], pack_len: u64) -> Result<Self, Malformed> {
+        if plain.len() != FOOTER_PLAIN_LEN {
+            return Err(Malformed::new(format!("footer of {} bytes", plain.len())));
+        }
         let mut take = Take(plain);
         let (version, count) = (take.u8()?, usize::from(take.u8()?));
         if version != FORMAT_VERSION {
             return Err(Malformed::new(format!("footer version {version}")));
         }
-        if count > MAX_SECTIONS || plain.len() < 4 + count * SECTION_LEN {
+        if count > MAX_SECTIONS {
             return Err(Malformed::new(format!("footer with {count} sections")));
         }
         take.u16()?;

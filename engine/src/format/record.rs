@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::wire::{Extension, Record, Stamp};
+use crate::format::wire::{Extension, Record, Stamp, seq};
 use crate::id::{PackId, SnapshotId};
 
 /// Objects were compared with their names; no key needed.
@@ -22,10 +22,13 @@ pub struct VerifiedV1 {
     /// Snapshot whose databases were verified, for [`METHOD_DATABASE`].
     pub snapshot: Option<SnapshotId>,
     /// Packs found good.
+    #[serde(deserialize_with = "seq")]
     pub good: Vec<PackId>,
     /// Packs found bad.
+    #[serde(deserialize_with = "seq")]
     pub bad: Vec<PackId>,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::wire::{Bytes, Extension, Record};
+use crate::format::wire::{Bytes, Extension, Record, seq};
 
 /// File layout that the seams were read from: safetensors.
 pub const LAYOUT_SAFETENSORS: u8 = 1;
@@ -18,6 +18,7 @@ pub struct Seam {
     /// Element type as its layout spells it: `BF16`, `F32`, …
     pub dtype: Bytes,
     /// Dimensions, outermost first.
+    #[serde(deserialize_with = "seq")]
     pub shape: Vec<u64>,
     /// First byte in the file.
     pub offset: u64,
@@ -31,8 +32,10 @@ pub struct SeamTableV1 {
     /// [`LAYOUT_SAFETENSORS`] and the like.
     pub layout: u8,
     /// In order of offset.
+    #[serde(deserialize_with = "seq")]
     pub seams: Vec<Seam>,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::wire::{Bytes, Extension, Record, Stamp, Text};
+use crate::format::wire::{Bytes, Extension, Record, Stamp, Text, seq};
 use crate::id::{BlobId, SnapshotId};
 
 /// Problems that are kept in the snapshot itself; the rest is only counted.
@@ -59,8 +59,10 @@ pub struct SnapshotV1 {
     /// User name.
     pub user: Text,
     /// Absolute paths that were asked for, as given but made absolute.
+    #[serde(deserialize_with = "seq")]
     pub paths: Vec<Bytes>,
     /// Tags, sorted.
+    #[serde(deserialize_with = "seq")]
     pub tags: Vec<Text>,
     /// Free text.
     pub description: Text,
@@ -77,8 +79,10 @@ pub struct SnapshotV1 {
     /// How many problems there were.
     pub problem_count: u64,
     /// The first [`KEPT_PROBLEMS`] of them.
+    #[serde(deserialize_with = "seq")]
     pub problems: Vec<ProblemV1>,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 

@@ -2,13 +2,15 @@
 //!
 //! A large directory is cut into tree parts as a content list is cut, by the
 //! BLAKE3 of the names: a stretch ends after a name whose hash is 0 modulo
-//! [`PART_MEAN`], once it has [`PART_MIN`] nodes, and at [`PART_MAX`].
+//! [`PART_MEAN`], once it has [`PART_MIN`] nodes, and at [`PART_MAX`]; and before a
+//! node that would bring what its nodes carry beside their fixed fields over
+//! [`PART_MAX_CARRIED_BYTES`], so that a part always fits into a frame.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
-use crate::format::content::Entry;
-use crate::format::wire::{Bytes, Extension, Record, Stamp};
+use crate::format::content::{Entry, total_len};
+use crate::format::wire::{Bytes, Extension, Record, Stamp, seq};
 use crate::id::BlobId;
 
 /// Nodes of a part: at least.
@@ -17,6 +19,9 @@ pub const PART_MIN: usize = 256;
 pub const PART_MEAN: u64 = 1024;
 /// Nodes of a part: at most.
 pub const PART_MAX: usize = 4096;
+/// Inline bytes and data of extensions in one part, unless one node has more: 4096 nodes with
+/// large extended attributes would not fit into a frame.
+pub const PART_MAX_CARRIED_BYTES: usize = 4 << 20;
 
 /// What a node is. The order of the variants is their tag on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,8 +106,10 @@ pub struct Node {
     /// Seam table of the content.
     pub seams: Option<BlobId>,
     /// What it is made of.
+    #[serde(deserialize_with = "seq")]
     pub content: Vec<Entry>,
     /// Extended attributes, counters and what later versions add.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 
@@ -131,12 +138,21 @@ impl Node {
         self.extensions.iter().find(|e| e.tag == tag).map(|e| &e.data)
     }
 
+    /// Inline bytes and data of extensions: what can be large in a node.
+    fn carried_len(&self) -> usize {
+        let inline = self.content.iter().map(|e| match e {
+            Entry::Inline { bytes } => bytes.len(),
+            _ => 0,
+        });
+        inline.chain(self.extensions.iter().map(|e| e.data.len())).sum()
+    }
+
     fn check(&self) -> Result<(), Malformed> {
         check_name(&self.name)?;
         let shape_ok = match self.kind {
             NodeKind::Directory => self.subtree().is_some(),
             NodeKind::Symlink => self.link_target().is_some(),
-            NodeKind::File => !self.content.iter().any(|e| matches!(e, Entry::Tree { .. })),
+            NodeKind::File => total_len(&self.content).is_ok(),
             _ => self.content.is_empty(),
         };
         if !shape_ok {
@@ -175,10 +191,13 @@ pub struct PartRef {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeV1 {
     /// The directory's nodes, if it is not cut.
+    #[serde(deserialize_with = "seq")]
     pub nodes: Vec<Node>,
     /// Else its parts.
+    #[serde(deserialize_with = "seq")]
     pub parts: Vec<PartRef>,
     /// For later versions.
+    #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
 }
 
@@ -215,8 +234,13 @@ impl TreeV1 {
 /// Where a large directory is cut: ends of the parts.
 pub fn cut(nodes: &[Node]) -> Vec<usize> {
     let mut ends = Vec::new();
-    let mut start = 0;
+    let (mut start, mut carried) = (0, 0);
     for (i, node) in nodes.iter().enumerate() {
+        if i > start && carried + node.carried_len() > PART_MAX_CARRIED_BYTES {
+            ends.push(i);
+            (start, carried) = (i, 0);
+        }
+        carried += node.carried_len();
         let len = i + 1 - start;
         let ends_here = || {
             let hash = blake3::hash(&node.name);
@@ -226,7 +250,7 @@ pub fn cut(nodes: &[Node]) -> Vec<usize> {
         };
         if len >= PART_MAX || (len >= PART_MIN && ends_here()) {
             ends.push(i + 1);
-            start = i + 1;
+            (start, carried) = (i + 1, 0);
         }
     }
     if start < nodes.len() {
@@ -239,6 +263,7 @@ pub fn cut(nodes: &[Node]) -> Vec<usize> {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct XattrsV1 {
     /// Name and value.
+    #[serde(deserialize_with = "seq")]
     pub pairs: Vec<(Bytes, Bytes)>,
 }
 
@@ -246,4 +271,70 @@ impl Record for XattrsV1 {
     const VERSION: u8 = 1;
     const LIMIT_BYTES: usize = 4 << 20;
     const WHAT: &'static str = "extended attributes";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::MAX_FRAME_PLAIN_BYTES;
+    use crate::format::wire;
+
+    fn node(number: usize, attributes: usize) -> Node {
+        let extension = Extension { tag: EXT_XATTRS, critical: false, data: vec![1; attributes].into() };
+        Node {
+            name: format!("{number:06}").into_bytes().into(),
+            kind: NodeKind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            user: Bytes::default(),
+            group: Bytes::default(),
+            size: 0,
+            mtime: Stamp::default(),
+            ctime: Stamp::default(),
+            btime: None,
+            inode: 0,
+            device: 0,
+            nlink: 1,
+            rdev: 0,
+            attr_flags: 0,
+            marks: 0,
+            capture: 0,
+            seams: None,
+            content: Vec::new(),
+            extensions: vec![extension],
+        }
+    }
+
+    fn lens(nodes: &[Node]) -> Vec<usize> {
+        let mut start = 0;
+        cut(nodes).into_iter().map(|end| end - std::mem::replace(&mut start, end)).collect()
+    }
+
+    #[test]
+    fn parts_are_bounded_in_number_and_size() {
+        let small: Vec<_> = (0..20_000).map(|n| node(n, 0)).collect();
+        assert!(lens(&small).iter().all(|len| *len <= PART_MAX));
+        assert_eq!(lens(&small).iter().sum::<usize>(), 20_000);
+        // Only the stretch around a change is new.
+        let mut changed = small.clone();
+        changed.remove(9000);
+        let ends = |nodes: &[Node]| {
+            cut(nodes)
+                .into_iter()
+                .map(|end| nodes[end - 1].name.clone())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(ends(&changed).difference(&ends(&small)).count() <= 2);
+
+        let heavy: Vec<_> = (0..300).map(|n| node(n, 60_000)).collect();
+        let parts = lens(&heavy);
+        assert!(parts.iter().all(|len| *len <= PART_MAX_CARRIED_BYTES / 60_000), "{parts:?}");
+        assert_eq!(parts.iter().sum::<usize>(), 300);
+        let huge = [node(0, PART_MAX_CARRIED_BYTES - 10), node(1, 11), node(2, PART_MAX_CARRIED_BYTES)];
+        assert_eq!(lens(&huge), [1, 1, 1]);
+        for part in huge.map(|n| wire::encode(&TreeV1::of_nodes(vec![n]))) {
+            assert!(part.len() < MAX_FRAME_PLAIN_BYTES as usize);
+        }
+    }
 }

@@ -8,12 +8,13 @@
 //! integer, then its fields. Nothing may follow.
 //!
 //! Decoding borrows from the input: a length is compared with what is there
-//! before anything is allocated for it; sequences of records start with at most
-//! 1 MiB and grow as elements are really read.
+//! before anything is allocated for it; sequences grow as elements are really
+//! read. So memory stays within a multiple of the input's length.
 
-use serde::de::{DeserializeOwned, Visitor};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use crate::error::Malformed;
@@ -45,7 +46,8 @@ pub fn encode<R: Record>(record: &R) -> Vec<u8> {
         bincode::serde::encode_to_vec(record, config())
             .expect("because writing plain records to memory cannot fail"),
     );
-    debug_assert!(out.len() <= R::LIMIT_BYTES, "{} of {} bytes", R::WHAT, out.len());
+    // What no reader would take is never written: better to end the run here than to commit it.
+    assert!(out.len() <= R::LIMIT_BYTES, "{} of {} bytes is over the limit", R::WHAT, out.len());
     out
 }
 
@@ -71,6 +73,33 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, Malformed> {
             }
         }
     }
+}
+
+/// Elements to make room for before the first is read, whatever the count claims.
+const FIRST_ELEMENTS: usize = 16;
+
+/// A sequence that grows as it is read: serde's own would take a count's word for up to a
+/// mebibyte, at each level of nesting.
+pub(super) fn seq<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Elements<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let mut out = Vec::with_capacity(elements.size_hint().unwrap_or(0).min(FIRST_ELEMENTS));
+            while let Some(element) = elements.next_element()? {
+                out.push(element);
+            }
+            Ok(out)
+        }
+    }
+    deserializer.deserialize_seq(Elements(PhantomData))
 }
 
 /// A byte string: names, link targets, extension data. Raw, not text.
@@ -247,7 +276,9 @@ mod tests {
     struct Probe {
         name: Bytes,
         text: Text,
+        #[serde(deserialize_with = "seq")]
         list: Vec<u64>,
+        #[serde(deserialize_with = "seq")]
         more: Vec<Extension>,
     }
 

@@ -1,0 +1,493 @@
+//! The bytes of every record and object of format v1 (`docs/format.md`), frozen under
+//! `tests/golden/vectors`, one file a kind.
+//!
+//! Each is held both ways: what the code writes is what stands there, and what stands there
+//! reads as the same value. `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test vectors`
+//! writes them anew: a difference there means another format.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use ballast::codec;
+use ballast::crypto::kdf;
+use ballast::crypto::keys::Purpose;
+use ballast::error::Malformed;
+use ballast::format::bytes::{Put, Take};
+use ballast::format::config::ConfigV1;
+use ballast::format::content::{self, Entry};
+use ballast::format::envelope::Envelope;
+use ballast::format::frame::FrameRecord;
+use ballast::format::index::IndexObject;
+use ballast::format::keyfile::{Clear, pad_record};
+use ballast::format::ledger::{Event, LedgerEntryV1};
+use ballast::format::pack::{Footer, Trailer};
+use ballast::format::padme;
+use ballast::format::tree::{self, NodeKind};
+use ballast::format::wire::{self, Record};
+use ballast::id::{BlobId, BlobKind, ObjectKind, from_hex, to_hex};
+use ballast::repo::{keys, keytext};
+use support::samples;
+
+/// One file of vectors: `key value` lines, cases apart by empty lines.
+struct Vectors {
+    name: &'static str,
+    text: String,
+}
+
+impl Vectors {
+    fn new(name: &'static str, section: &str) -> Self {
+        Self { name, text: format!("# {name}, format v1; see docs/format.md, \"{section}\".\n") }
+    }
+
+    fn case(&mut self, case: &str) -> &mut Self {
+        self.text.push_str(&format!("\ncase {case}\n"));
+        self
+    }
+
+    fn line(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
+        self.text.push_str(&format!("{key} {value}\n"));
+        self
+    }
+
+    fn hex(&mut self, key: &str, bytes: &[u8]) -> &mut Self {
+        self.line(key, to_hex(bytes))
+    }
+
+    /// A record: its value as JSON, its bytes.
+    fn record<R: Record + PartialEq>(&mut self, case: &str, value: &R) -> &mut Self {
+        let bytes = wire::encode(value);
+        let back: R = wire::decode(&bytes).unwrap();
+        assert!(back == *value, "{case} does not come back");
+        let json = serde_json::to_string(value).unwrap();
+        self.case(case).line("value", json).hex("bytes", &bytes)
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/vectors").join(format!("{}.txt", self.name))
+    }
+
+    /// Compares with the frozen file, or writes it. Gives the frozen bytes of every case.
+    fn settle(&self) -> Frozen {
+        if std::env::var_os("BALLAST_REGENERATE").is_some() {
+            File::create(self.path()).unwrap().write_all(self.text.as_bytes()).unwrap();
+        }
+        let golden = fs::read_to_string(self.path()).unwrap();
+        for (number, (golden, now)) in golden.lines().zip(self.text.lines()).enumerate() {
+            assert_eq!(golden, now, "{}, line {}", self.name, number + 1);
+        }
+        assert_eq!(golden.len(), self.text.len(), "{}", self.name);
+        Frozen::read(&golden)
+    }
+}
+
+/// `case` → `key` → value.
+struct Frozen(BTreeMap<String, BTreeMap<String, String>>);
+
+impl Frozen {
+    fn read(text: &str) -> Self {
+        let mut out: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        let mut case = String::new();
+        for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            if key == "case" {
+                value.clone_into(&mut case);
+            }
+            out.entry(case.clone()).or_default().insert(key.to_owned(), value.to_owned());
+        }
+        Self(out)
+    }
+
+    fn bytes(&self, case: &str, key: &str) -> Vec<u8> {
+        let hex = &self.0[case][key];
+        hex.as_bytes()
+            .chunks(2)
+            .map(|pair| from_hex::<1>(std::str::from_utf8(pair).unwrap()).unwrap()[0])
+            .collect()
+    }
+
+    fn holds<T: PartialEq + Debug>(
+        &self,
+        case: &str,
+        value: &T,
+        decode: impl Fn(&[u8]) -> Result<T, Malformed>,
+    ) {
+        assert_eq!(decode(&self.bytes(case, "bytes")).as_ref(), Ok(value), "{case}");
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+#[test]
+fn envelope() {
+    let mut v = Vectors::new("envelope", "Envelope");
+    let plain = b"plaintext of an object";
+    for (case, kind, purpose, name) in [
+        ("index object, named by its bytes", ObjectKind::Index, Purpose::Index, None),
+        ("ledger entry, its name chosen", ObjectKind::Ledger, Purpose::Ledger, Some("42")),
+    ] {
+        let (aad, bytes) = samples::seal(kind, purpose, name, plain);
+        v.case(case).line("object-kind", kind as u8).line("name", name.unwrap_or("-"));
+        v.hex("repository-id", samples::repo_id().as_bytes());
+        v.line("epoch", 300).hex("master-secret", &samples::secrets()[1].1);
+        v.hex("associated-data", &aad).hex("plaintext", plain).hex("bytes", &bytes);
+        v.line("blake3", blake3::hash(&bytes));
+    }
+    let frozen = v.settle();
+    let bytes = frozen.bytes("ledger entry, its name chosen", "bytes");
+    let envelope = Envelope::decode(&bytes, ObjectKind::Ledger).unwrap();
+    assert_eq!((envelope.prefix.epoch, envelope.prefix.suite), (300, 1));
+    assert_eq!(envelope.nonce, samples::counting(0xc0));
+    let aad = ballast::format::envelope::aad_named(&samples::repo_id(), envelope.header, "42");
+    let keyring = samples::keyring();
+    let key = keyring.key(Purpose::Ledger, 300).unwrap();
+    assert_eq!(key.open(&envelope.nonce, &aad, envelope.sealed).unwrap(), plain);
+    let other = ballast::format::envelope::aad_named(&samples::repo_id(), envelope.header, "43");
+    assert!(key.open(&envelope.nonce, &other, envelope.sealed).is_err());
+}
+
+#[test]
+fn keys_and_blob_ids() {
+    let mut v = Vectors::new("keys", "Keys");
+    let secret = samples::secrets()[0].1;
+    v.case("sealing keys").hex("master-secret", &secret);
+    for purpose in ["frame", "trailer", "index", "snapshot", "ledger", "lease", "config", "label"] {
+        v.hex(purpose, &blake3::derive_key(&format!("ballast v1 seal {purpose}"), &secret));
+    }
+    let config = samples::config();
+    v.case("id keys").hex("id-secret", &config.id_secret);
+    for kind in BlobKind::ALL {
+        let context = format!("ballast v1 id {}", kind as u8);
+        v.hex(&(kind as u8).to_string(), &blake3::derive_key(&context, &config.id_secret));
+    }
+    let frozen = v.settle();
+    // The keyring uses these very keys: what they seal, it opens.
+    for (word, purpose) in [("frame", Purpose::Frame), ("label", Purpose::Label), ("lease", Purpose::Lease)] {
+        let key: [u8; 32] = frozen.bytes("sealing keys", word).try_into().unwrap();
+        let sealed = ballast::crypto::aead::SealKey::new(&key).seal(&[0; 24], b"", b"x");
+        let keyring = samples::keyring();
+        assert_eq!(keyring.key(purpose, 1).unwrap().open(&[0; 24], b"", &sealed).unwrap(), b"x");
+    }
+
+    let mut v = Vectors::new("blob-ids", "Blobs");
+    let ids = samples::id_keys();
+    for (case, plain) in [("empty", &b""[..]), ("short", b"plaintext of a blob")] {
+        v.case(case).hex("id-secret", &config.id_secret).hex("plaintext", plain);
+        for kind in BlobKind::ALL {
+            v.line(&kind.word().replace(' ', "-"), ids.id(kind, plain));
+        }
+    }
+    v.settle();
+}
+
+#[test]
+fn key_file_and_key_page() {
+    let (config, label, body) = (samples::config(), samples::label(), samples::body());
+    let mut made_body = body.clone();
+    made_body.extensions = Vec::new();
+    let keyring = samples::keyring();
+    let (id, file) = keys::make(
+        &keyring,
+        &config,
+        label.clone(),
+        samples::PASSWORD,
+        &samples::KDF,
+        &samples::surroundings(),
+    )
+    .unwrap();
+    let clear = Clear::decode(&file).unwrap();
+    assert_eq!(clear.encode(), file[..128]);
+    let derived = kdf::derive(samples::PASSWORD, &clear.salt, &clear.kdf).unwrap();
+
+    let mut v = Vectors::new("key-file", "Key file");
+    v.record("label", &label).record("body", &body);
+    v.case("key file").line("password", String::from_utf8_lossy(samples::PASSWORD));
+    v.line("argon2-memory-kib", clear.kdf.memory_kib).line("argon2-passes", clear.kdf.passes);
+    v.line("argon2-lanes", clear.kdf.lanes).hex("salt", &clear.salt);
+    v.hex("wrapping-key", &derived.wrapping).hex("commitment", &derived.commitment);
+    v.hex("label-plaintext", &pad_record(&label, 240).unwrap());
+    v.hex("body-plaintext", &pad_record(&made_body, 1088).unwrap());
+    v.hex("bytes", &file).line("name", id);
+    let frozen = v.settle();
+    let file = frozen.bytes("key file", "bytes");
+    let (opened, copy) = keys::try_open(&file, samples::PASSWORD).unwrap().unwrap();
+    assert!(opened.secrets() == samples::secrets() && copy == config);
+    assert!(keys::try_open(&file, b"another").unwrap().is_none());
+
+    let mut v = Vectors::new("key-page", "Key page");
+    let page = keytext::export(&file, "/srv/vault", "Lärche");
+    v.case("the key file of key-file.txt");
+    for (number, line) in page.lines().enumerate() {
+        v.line(&format!("line-{:02}", number + 1), line);
+    }
+    let frozen = v.settle();
+    let page: Vec<&str> = frozen.0["the key file of key-file.txt"]
+        .iter()
+        .filter(|(key, _)| key.starts_with("line-"))
+        .map(|(_, line)| line.as_str())
+        .collect();
+    assert_eq!(keytext::import(&page.join("\n")).unwrap(), file);
+}
+
+#[test]
+fn config() {
+    let mut v = Vectors::new("config", "Config");
+    v.record("every field set", &samples::config());
+    let frozen = v.settle();
+    frozen.holds("every field set", &samples::config(), |b| {
+        wire::decode::<ConfigV1>(b).and_then(|c| c.check().map(|()| c))
+    });
+}
+
+fn encoded_frame(frame: &FrameRecord) -> Vec<u8> {
+    let mut put = Put::default();
+    frame.encode(&mut put);
+    put.0
+}
+
+fn describe_frame(v: &mut Vectors, frame: &FrameRecord) {
+    v.line("offset", frame.offset).line("stored-length", frame.stored_len);
+    v.line("plain-length", frame.plain_len).line("encoding", frame.encoding);
+    v.line("codec-version", frame.codec_version).line("height", frame.height);
+    for (number, edge) in frame.edges.iter().enumerate() {
+        v.line(&format!("edge-{number}"), format!("how {} kind {} id {}", edge.how, edge.kind, edge.id));
+    }
+    for (number, blob) in frame.blobs.iter().enumerate() {
+        v.line(&format!("blob-{number}"), format!("kind {} length {} id {}", blob.kind, blob.len, blob.id));
+    }
+}
+
+#[test]
+fn frame_records() {
+    let cases = [("alone", samples::plain_frame()), ("with bases", samples::delta_frame())];
+    let mut v = Vectors::new("frame", "Frame record");
+    for (case, frame) in &cases {
+        v.case(case);
+        describe_frame(&mut v, frame);
+        v.hex("bytes", &encoded_frame(frame));
+        let aad = ballast::format::frame::aad(
+            &samples::repo_id(),
+            1,
+            300,
+            frame.encoding,
+            frame.codec_version,
+            frame.plain_len,
+            &frame.edges,
+        );
+        v.hex("associated-data-under-epoch-300", &aad);
+    }
+    let frozen = v.settle();
+    for (case, frame) in &cases {
+        frozen.holds(case, frame, |bytes| {
+            let mut take = Take(bytes);
+            let frame = FrameRecord::decode(&mut take)?;
+            take.end().map(|()| frame)
+        });
+    }
+}
+
+/// A zstd frame as this program wrote it once; another version of zstd may write another.
+const ZSTD: (&[u8], &str) = (
+    b"to be or not to be, that is to be or not to be: to be or not to be, or not",
+    "28b52ffd204a5d0100f8746f206265206f72206e6f74202c20746861742069733a2c206f72206e6f7404100497c81f2073c0f505",
+);
+
+#[test]
+fn encodings() {
+    let mut v = Vectors::new("encodings", "Encodings");
+    v.case("raw").line("encoding", 0).line("codec-version", 1).hex("plaintext", b"raw").hex("bytes", b"raw");
+    v.case("zstd; other bytes may decode to the same").line("encoding", 1).line("codec-version", 1);
+    v.hex("plaintext", ZSTD.0).line("bytes", ZSTD.1);
+    let frozen = v.settle();
+    for (encoding, case) in [(0, "raw"), (1, "zstd; other bytes may decode to the same")] {
+        let plain = frozen.bytes(case, "plaintext");
+        let mut out = vec![0; plain.len()];
+        codec::decode(encoding, 1, &frozen.bytes(case, "bytes"), &mut out).unwrap();
+        assert_eq!(out, plain);
+    }
+}
+
+#[test]
+fn pack() {
+    let pack = samples::pack();
+    let mut v = Vectors::new("pack", "Pack");
+    v.case("two raw frames").hex("repository-id", samples::repo_id().as_bytes());
+    v.line("epoch", 300).hex("master-secret", &samples::secrets()[1].1);
+    v.hex("id-secret", &samples::config().id_secret);
+    for (number, ((plain, stored), aad)) in pack.frames.iter().zip(&pack.frame_aads).enumerate() {
+        v.hex(&format!("frame-{number}-plaintext"), plain);
+        v.hex(&format!("frame-{number}-associated-data"), aad);
+        v.hex(&format!("frame-{number}-stored"), stored);
+    }
+    v.hex("trailer-associated-data", &ballast::format::pack::trailer_aad(&samples::repo_id(), 1, 300));
+    v.hex("trailer-plaintext", &pack.trailer_plain);
+    v.hex("footer-associated-data", &ballast::format::pack::footer_aad(&samples::repo_id(), 1, 300));
+    v.hex("footer-plaintext", &pack.footer.encode());
+    v.hex("bytes", &pack.bytes).line("length", pack.bytes.len()).line("name", blake3::hash(&pack.bytes));
+    v.case("trailer with everything set").hex("bytes", &samples::trailer().encode().0);
+    v.case("footer of a pack of 1428 bytes").hex("bytes", &samples::footer().encode());
+    let frozen = v.settle();
+    frozen.holds("trailer with everything set", &samples::trailer(), Trailer::decode);
+    frozen.holds("footer of a pack of 1428 bytes", &samples::footer(), |b| {
+        Footer::decode(b, samples::FOOTER_PACK_LEN)
+    });
+    assert_eq!(Trailer::decode(&frozen.bytes("two raw frames", "trailer-plaintext")).unwrap(), pack.trailer);
+    let bytes = frozen.bytes("two raw frames", "bytes");
+    let footer = Footer::decode(&pack.footer.encode(), bytes.len() as u64).unwrap();
+    assert_eq!(footer, pack.footer);
+    assert_eq!(padme::padded_len(bytes.len() as u64), bytes.len() as u64);
+}
+
+#[test]
+fn index() {
+    let mut v = Vectors::new("index", "Index object");
+    let index = samples::index();
+    v.case("everything set").line("session", index.session);
+    for (number, id) in index.replaces.iter().enumerate() {
+        v.line(&format!("replaces-{number}"), id);
+    }
+    for (number, pack) in index.packs.iter().enumerate() {
+        let (size, kind, epoch, count) = (pack.size, pack.pack_kind, pack.epoch, pack.frames.len());
+        v.line(
+            &format!("pack-{number}"),
+            format!("{} size {size} kind {kind} epoch {epoch} frames {count} (see frame.txt)", pack.id),
+        );
+    }
+    v.line("extensions", json(&index.extensions)).hex("bytes", &index.encode());
+    v.settle().holds("everything set", &index, IndexObject::decode);
+}
+
+#[test]
+fn content_lists() {
+    let mut v = Vectors::new("list", "Content");
+    v.record("each kind of entry", &samples::list());
+    // Where a list of such entries is cut: entry i is a chunk whose id is BLAKE3 of i as u64.
+    let entry = |i: u64| Entry::Chunk { id: BlobId(*blake3::hash(&i.to_le_bytes()).as_bytes()), len: 1 };
+    let entries: Vec<Entry> = (0..5000).map(entry).collect();
+    let same = vec![entry(1); 2500];
+    v.case("cuts of 5000 chunks, id i = BLAKE3 of i as u64").line("ends", json(&content::cut(&entries)));
+    v.case("cuts of 2500 times chunk 1 of these").line("ends", json(&content::cut(&same)));
+    v.settle().holds("each kind of entry", &samples::list(), |b| {
+        let list = wire::decode::<content::ListV1>(b)?;
+        content::total_len(&list.entries).map(|_| list)
+    });
+}
+
+#[test]
+fn trees() {
+    let cases = [
+        ("a node of each type, one with everything set", samples::tree()),
+        ("directory cut in parts", samples::parted_tree()),
+        ("tree part", samples::tree_part()),
+    ];
+    let mut v = Vectors::new("tree", "Tree");
+    for (case, tree) in &cases {
+        v.record(case, tree);
+    }
+    let nodes: Vec<_> =
+        (0..6000).map(|i| samples::node(format!("{i:05}").as_bytes(), NodeKind::File, vec![])).collect();
+    v.case("cuts of 6000 nodes named 00000 to 05999").line("ends", json(&tree::cut(&nodes)));
+    let frozen = v.settle();
+    for (case, tree) in &cases {
+        frozen.holds(case, tree, |b| wire::decode::<tree::TreeV1>(b).and_then(|t| t.check().map(|()| t)));
+    }
+}
+
+#[test]
+fn small_records() {
+    let mut v = Vectors::new("records", "Small records");
+    v.record("verification", &samples::verified());
+    v.record("capture of a database", &samples::capture());
+    v.record("extended attributes", &samples::xattrs());
+    let frozen = v.settle();
+    frozen.holds("verification", &samples::verified(), wire::decode);
+    frozen.holds("capture of a database", &samples::capture(), wire::decode);
+    frozen.holds("extended attributes", &samples::xattrs(), wire::decode);
+
+    let mut v = Vectors::new("seams", "Seam table");
+    v.record("two tensors", &samples::seams());
+    v.settle().holds("two tensors", &samples::seams(), wire::decode);
+
+    let mut v = Vectors::new("snapshot", "Snapshot");
+    v.record("every field set", &samples::snapshot());
+    v.settle().holds("every field set", &samples::snapshot(), wire::decode);
+
+    let mut v = Vectors::new("lease", "Lease");
+    v.record("every field set", &samples::lease());
+    v.settle().holds("every field set", &samples::lease(), wire::decode);
+}
+
+#[test]
+fn ledger() {
+    let mut v = Vectors::new("ledger", "Ledger");
+    let cases: Vec<_> = (1..)
+        .zip(samples::events())
+        .map(|(number, (case, event))| (case, samples::ledger_entry(number, &event), event))
+        .collect();
+    for (case, entry, event) in &cases {
+        v.record(case, entry);
+        let body = match event {
+            Event::Commit(b) => json(b),
+            Event::Forget(b) => json(b),
+            Event::Condemn(b) => json(b),
+            Event::Verified(b) => json(b),
+            Event::Raise(b) => json(b),
+            Event::Unknown(_) => "-".into(),
+        };
+        v.line("event", body).hex("event-bytes", &entry.body);
+    }
+    // A whole sealed entry, taken apart in docs/format.md.
+    let (_, first, _) = &cases[0];
+    let mut first = first.clone();
+    first.extensions = Vec::new();
+    let plain = wire::encode(&first);
+    let (aad, bytes) = samples::seal(ObjectKind::Ledger, Purpose::Ledger, Some("1"), &plain);
+    v.case("sealed").hex("plaintext", &plain).hex("associated-data", &aad).hex("bytes", &bytes);
+    v.line("blake3", blake3::hash(&bytes));
+    let frozen = v.settle();
+    for (case, entry, event) in &cases {
+        frozen.holds(case, entry, wire::decode::<LedgerEntryV1>);
+        assert_eq!(Event::decode(entry.kind, &entry.body).as_ref(), Ok(event));
+    }
+}
+
+#[test]
+fn padme() {
+    let mut v = Vectors::new("padme", "Padding");
+    v.case("length and padded length");
+    for len in [0, 1, 2, 7, 8, 9, 15, 16, 17, 100, 1000, 1025, 4097, 65_537, 1_000_000, 8_388_609, 16_777_217]
+    {
+        v.line(&len.to_string(), padme::padded_len(len));
+    }
+    v.line(&((1u64 << 30) - 1).to_string(), padme::padded_len((1 << 30) - 1));
+    v.settle();
+}
+
+/// The dumps in `docs/format.md`, "An object taken apart", are these very bytes.
+#[test]
+fn the_page_shows_these_bytes() {
+    let mut first = samples::ledger_entry(1, &samples::events()[0].1);
+    first.extensions = Vec::new();
+    let plain = wire::encode(&first);
+    let (_, sealed) = samples::seal(ObjectKind::Ledger, Purpose::Ledger, Some("1"), &plain);
+    let pack = samples::pack();
+    let shown = [sealed, plain, pack.bytes, pack.footer.encode().to_vec(), pack.trailer_plain];
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/format.md");
+    let page = fs::read_to_string(page).unwrap();
+    let section = page.split("\n## ").find(|s| s.starts_with("An object taken apart")).unwrap();
+    let dumps: Vec<&str> = section.split("\n```\n").skip(1).step_by(2).collect();
+    assert_eq!(dumps.len(), shown.len());
+    for (dump, bytes) in dumps.iter().zip(shown) {
+        let rows = dump.lines().map(str::trim_start).filter(|row| *row != "…");
+        for row in rows {
+            let (offset, rest) = row.split_once("  ").unwrap();
+            let offset: usize = offset.parse().unwrap();
+            let hex = rest.split("  ").next().unwrap().trim_end().replace(' ', "");
+            assert_eq!(to_hex(&bytes[offset..offset + hex.len() / 2]), hex, "{row}");
+        }
+    }
+}

@@ -1,0 +1,554 @@
+#!/usr/bin/env python3
+"""An independent reader of Ballast repositories: it follows docs/format.md and nothing else.
+
+    pip install blake3 pycryptodome argon2-cffi zstandard
+    read_v1.py REPOSITORY PASSWORD            lists every snapshot as tests/golden/v1/EXPECTED does
+    read_v1.py REPOSITORY PASSWORD TARGET     and writes the files of the newest one below TARGET
+
+It shares nothing with the Rust code, restores from packs alone where index objects are gone
+(--without-index), and checks what the page says a reader must check. Slow and simple.
+"""
+
+import os
+import struct
+import sys
+
+import zstandard
+from argon2.low_level import Type, hash_secret_raw
+from blake3 import blake3
+from Crypto.Cipher import ChaCha20_Poly1305
+
+MAX_PLAIN = 16 << 20
+WITHOUT_INDEX = "--without-index" in sys.argv
+
+
+class Damaged(Exception):
+    pass
+
+
+def need(condition, what):
+    if not condition:
+        raise Damaged(what)
+
+
+# Conventions: fields by hand
+
+
+class Hand:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, length):
+        need(0 <= length <= len(self.data) - self.at, "ends early")
+        out = self.data[self.at : self.at + length]
+        self.at += length
+        return out
+
+    def int(self, length):
+        return int.from_bytes(self.take(length), "little")
+
+    def rest(self):
+        return self.data[self.at :]
+
+    def extensions(self):
+        out = []
+        for _ in range(self.int(2)):
+            tag, critical, length = self.int(2), self.int(1), self.int(4)
+            need(critical in (0, 1), "extension flag")
+            out.append((tag, critical == 1, self.take(length)))
+        return out
+
+
+# Conventions: records
+
+
+class Record(Hand):
+    def __init__(self, data):
+        super().__init__(data)
+        need(self.u8() == 1, "record version")
+
+    def u8(self):
+        return self.int(1)
+
+    def uint(self, bits):
+        first = self.int(1)
+        if first <= 250:
+            return first
+        width = {251: 2, 252: 4, 253: 8}.get(first, 99)
+        need(width * 8 <= bits, "integer too wide")
+        return self.int(width)
+
+    def u16(self):
+        return self.uint(16)
+
+    def u32(self):
+        return self.uint(32)
+
+    def u64(self):
+        return self.uint(64)
+
+    def signed(self, bits):
+        n = self.uint(bits)
+        return n // 2 if n % 2 == 0 else -(n // 2) - 1
+
+    def bool(self):
+        value = self.u8()
+        need(value in (0, 1), "bool")
+        return value == 1
+
+    def id(self):
+        return self.take(32)
+
+    def bytes(self):
+        return self.take(self.u64())
+
+    def text(self):
+        return self.bytes().decode("utf-8")
+
+    def optional(self, read):
+        return read() if self.bool() else None
+
+    def list(self, read):
+        return [read() for _ in range(self.u64())]
+
+    def stamp(self):
+        secs, nanos = self.signed(64), self.u32()
+        need(nanos < 10**9, "nanoseconds")
+        return secs, nanos
+
+    def extensions(self, known=()):
+        out = self.list(lambda: (self.u16(), self.bool(), self.bytes()))
+        for tag, critical, _ in out:
+            need(not critical or tag in known, f"critical extension {tag}")
+        return {tag: data for tag, _, data in out}
+
+    def end(self):
+        need(self.at == len(self.data), "too long")
+
+
+def open_sealed(key, nonce, aad, sealed):
+    need(len(sealed) >= 16, "shorter than its seal")
+    cipher = ChaCha20_Poly1305.new(key=key, nonce=nonce)
+    cipher.update(aad)
+    try:
+        return cipher.decrypt_and_verify(sealed[:-16], sealed[-16:])
+    except ValueError:
+        raise Damaged("seal") from None
+
+
+def prefix(data, kind):
+    need(data[:7] == b"ballast" and data[7] == 1, "no Ballast object")
+    need(data[8] == kind and data[9] == 1, "kind or suite")
+    return int.from_bytes(data[10:12], "little")
+
+
+def derive(context, material):
+    return blake3(material, derive_key_context=context).digest()
+
+
+class Repository:
+    def __init__(self, path, password):
+        self.path = path
+        self.unlock(password)
+        try:
+            config = self.envelope("config", 1, "config", b"config")
+        except (Damaged, OSError) as error:
+            print(f"config: {error}; using the copy in the key file", file=sys.stderr)
+            config = self.config_copy
+        need(self.read_config(config) == self.id, "config of another repository")
+        need(self.features[0] == 0, "incompatible feature")
+        self.read_ledger()
+        self.read_index()
+
+    def names(self, directory):
+        path = os.path.join(self.path, directory)
+        return sorted(n for n in os.listdir(path) if not n.startswith(".")) if os.path.isdir(path) else []
+
+    def read(self, *parts):
+        with open(os.path.join(self.path, *parts), "rb") as file:
+            return file.read()
+
+    def named_by_bytes(self, directory, name):
+        data = self.read(directory, name)
+        need(blake3(data).hexdigest() == name, "name")
+        return data
+
+    # Key file
+
+    def unlock(self, password):
+        for name in self.names("keys")[:16]:
+            file = self.named_by_bytes("keys", name)
+            need(len(file) == 1536, "key file length")
+            prefix(file, 2)
+            hand = Hand(file)
+            hand.take(12)
+            need(hand.int(2) == 1 and hand.int(1) == 1, "key file version")
+            hand.take(1)
+            memory, passes, lanes = hand.int(4), hand.int(4), hand.int(4)
+            need(memory <= 1 << 20 and passes <= 16 and lanes <= 16, "key derivation")
+            hand.take(4)
+            salt, self.id, commitment = hand.take(32), hand.take(32), hand.take(32)
+            key = hash_secret_raw(password, salt, passes, memory, lanes, 64, Type.ID, 0x13)
+            if key[32:] != commitment:
+                continue
+            body = open_sealed(key[:32], file[408:432], file[:408], file[432:])
+            length = int.from_bytes(body[:2], "little")
+            need(not any(body[2 + length :]), "padding")
+            record = Record(body[2 : 2 + length])
+            need(record.u8() == 0, "rights")
+            self.secrets = dict(record.list(lambda: (record.u16(), record.take(32))))
+            self.config_copy = record.bytes()
+            record.extensions()
+            record.end()
+            need(self.read_config(self.config_copy) == self.id, "config of another repository")
+            return
+        raise SystemExit("wrong password")
+
+    def seal_key(self, purpose, epoch):
+        need(epoch in self.secrets, f"no key of epoch {epoch}")
+        return derive(f"ballast v1 seal {purpose}", self.secrets[epoch])
+
+    def envelope(self, path, kind, purpose, chosen=b""):
+        data = self.read(path)
+        if not chosen:
+            need(blake3(data).hexdigest() == os.path.basename(path), "name")
+        need(len(data) >= 52, "shorter than an envelope")
+        epoch = prefix(data, kind)
+        aad = self.id + data[:36] + chosen
+        return open_sealed(self.seal_key(purpose, epoch), data[12:36], aad, data[36:])
+
+    def read_config(self, data):
+        c = Record(data)
+        repo_id = c.take(32)
+        c.stamp()
+        self.features = [c.u64() for _ in range(3)]
+        c.u16(), c.u16()
+        sizes = [c.u32() for _ in range(9)]
+        need(sizes[0] < sizes[1] < sizes[2] <= MAX_PLAIN, "sizes")
+        need(c.u8() <= 1, "padding")
+        self.store_mode = c.u8()
+        c.take(32)
+        id_secret = c.take(32)
+        c.extensions()
+        c.end()
+        self.id_keys = [derive(f"ballast v1 id {kind}", id_secret) for kind in range(5)]
+        return repo_id
+
+    # Ledger
+
+    def read_ledger(self):
+        self.committed, forgotten, self.condemned = [], set(), set()
+        before, number = [bytes(32)], 1
+        while True:
+            names = [n for n in self.names("ledger") if n.split("-")[0] == str(number)]
+            if not names:
+                break
+            hashes = []
+            for name in names:
+                plain = self.envelope(f"ledger/{name}", 6, "ledger", name.encode())
+                hashes.append(blake3(self.read("ledger", name)).digest())
+                r = Record(plain)
+                need(r.u64() == number, "ledger number")
+                need(r.take(32) in before, "ledger link")
+                r.take(16), r.stamp(), r.text(), r.text(), r.text()
+                kind, event = r.u8(), r.bytes()
+                r.extensions()
+                r.end()
+                if kind == 1:
+                    e = Record(event)
+                    self.committed.append(e.id())
+                    e.end()
+                elif kind == 2:
+                    e = Record(event)
+                    forgotten.update(e.list(e.id))
+                    e.text()
+                    e.end()
+                elif kind == 3:
+                    e = Record(event)
+                    self.condemned.update(e.list(e.id))
+                elif kind == 5:
+                    e = Record(event)
+                    self.features = [have | e.u64() for have in self.features]
+                    need(self.features[0] == 0, "incompatible feature")
+            before, number = hashes, number + 1
+        last = max((int(n.split("-")[0]) for n in self.names("ledger")), default=0)
+        need(last == number - 1, "ledger entry missing")
+        self.committed = [s for s in self.committed if s not in forgotten]
+
+    # Index
+
+    def frame_record(self, h):
+        offset, stored, plain = h.int(4), h.int(4), h.int(4)
+        need(40 <= stored <= MAX_PLAIN + (64 << 10) and plain <= MAX_PLAIN, "frame size")
+        encoding, version, height, _ = (h.int(1) for _ in range(4))
+        edges, blobs = h.int(1), h.int(2)
+        need(1 <= blobs <= 4096 and (height == 0) == (edges == 0), "frame counts")
+        edges = b"".join(h.take(34) for _ in range(edges))
+        blobs = [(h.int(1), h.int(4), h.take(32)) for _ in range(blobs)]
+        need(sum(length for _, length, _ in blobs) == plain, "frame length")
+        return offset, stored, plain, encoding, version, height, edges, blobs
+
+    def add(self, pack, epoch, frame):
+        at = 0
+        for kind, length, blob in frame[7]:
+            self.places.setdefault((kind, blob), []).append((pack, epoch, frame, at, length))
+            at += length
+
+    def read_index(self):
+        self.places, self.frames = {}, {}
+        if WITHOUT_INDEX:
+            return self.read_trailers()
+        for name in self.names("index"):
+            h = Hand(self.envelope(f"index/{name}", 4, "index"))
+            need(h.int(1) == 1, "index version")
+            h.take(3 + 16)
+            for _ in range(h.int(4)):
+                h.take(32)
+            for _ in range(h.int(4)):
+                pack, size = h.take(32), h.int(8)
+                h.take(2)
+                epoch = h.int(2)
+                for _ in range(h.int(4)):
+                    frame = self.frame_record(h)
+                    need(12 <= frame[0] and frame[0] + frame[1] <= size, "frame outside its pack")
+                    self.add(pack, epoch, frame)
+            need(not any(critical for _, critical, _ in h.extensions()), "critical extension")
+            need(not h.rest(), "index too long")
+
+    def read_trailers(self):
+        for shelf in self.names("data"):
+            for name in self.names(f"data/{shelf}"):
+                data = self.named_by_bytes(f"data/{shelf}", name)
+                epoch = prefix(data, 3)
+                key = self.seal_key("trailer", epoch)
+
+                def part(sealed, word):
+                    aad = self.id + word + b"\1\1" + struct.pack("<H", epoch)
+                    return open_sealed(key, sealed[:24], aad, sealed[24:])
+
+                footer = Hand(part(data[-136:], b"footer"))
+                need(footer.int(1) == 1, "footer version")
+                count = footer.int(1)
+                footer.take(2)
+                sections = [(footer.int(4), footer.int(8), footer.int(8)) for _ in range(count)]
+                [(offset, length)] = [(o, n) for kind, o, n in sections if kind == 1]
+                need(offset + length <= len(data) - 136, "section outside the pack")
+                h = Hand(part(data[offset : offset + length], b"trailer"))
+                need(h.int(1) == 1, "trailer version")
+                h.take(3 + 16)
+                need(h.int(8) == offset, "trailer not at the end of the frames")
+                need(h.take(32) == blake3(data[:offset]).digest(), "frame region")
+                end = 12
+                for _ in range(h.int(4)):
+                    frame = self.frame_record(h)
+                    need(frame[0] == end, "gap between frames")
+                    end += frame[1]
+                    self.add(bytes.fromhex(name), epoch, frame)
+                need(end == offset, "gap after frames")
+                need(not any(critical for _, critical, _ in h.extensions()), "critical extension")
+                need(not any(h.rest()), "padding")
+                self.check_padme(len(data))
+
+    @staticmethod
+    def check_padme(length):
+        e = length.bit_length() - 1
+        s = e.bit_length()  # floor(log2 e) + 1
+        need(length % (1 << (e - s)) == 0, "not a Padmé length")
+
+    # Blobs
+
+    def frame(self, pack, epoch, frame):
+        offset, stored, plain, encoding, version, _, edges, _ = frame
+        key = (pack, offset)
+        if key not in self.frames:
+            name = pack.hex()
+            with open(os.path.join(self.path, "data", name[:2], name), "rb") as file:
+                file.seek(offset)
+                sealed = file.read(stored)
+            need(encoding in (0, 1) and version == 1 and not edges, "encoding")
+            aad = self.id + b"frame\1\1" + struct.pack("<HBBIB", epoch, encoding, version, plain, 0)
+            data = open_sealed(self.seal_key("frame", epoch), sealed[:24], aad, sealed[24:])
+            if encoding == 1:
+                data = zstandard.ZstdDecompressor().decompress(data, max_output_size=plain)
+            need(len(data) == plain, "plain length")
+            self.frames[key] = data
+        return self.frames[key]
+
+    def blob(self, kind, blob):
+        def last(place):
+            return (place[0] in self.condemned, place[2][5])
+
+        why = "no place"
+        for pack, epoch, frame, at, length in sorted(self.places.get((kind, blob), []), key=last):
+            try:
+                data = self.frame(pack, epoch, frame)[at : at + length]
+                need(blake3(data, key=self.id_keys[kind]).digest() == blob, "id")
+                return data
+            except (Damaged, OSError) as error:
+                why = error
+        raise Damaged(f"blob {kind} {blob.hex()}: {why}")
+
+    # Content and trees
+
+    def entry(self, r):
+        tag = r.u32()
+        need(tag <= 4, "entry tag")
+        if tag == 0:
+            return tag, r.id(), r.u32()
+        if tag == 1:
+            return tag, r.id(), r.u64()
+        if tag == 2:
+            return tag, None, r.u64()
+        if tag == 3:
+            data = r.bytes()
+            return tag, data, len(data)
+        return tag, r.id(), 0
+
+    def content(self, entries, depth=0):
+        """Stretches of bytes; an int is a hole."""
+        need(depth <= 8, "lists nested too deep")
+        for tag, what, length in entries:
+            if tag == 0:
+                data = self.blob(0, what)
+                need(len(data) == length, "chunk length")
+                yield data
+            elif tag == 1:
+                r = Record(self.blob(1, what))
+                inner = r.list(lambda: self.entry(r))
+                r.extensions()
+                r.end()
+                need(sum(e[2] for e in inner) == length, "list length")
+                yield from self.content(inner, depth + 1)
+            elif tag == 2:
+                yield length
+            elif tag == 3:
+                yield what
+            else:
+                raise Damaged("tree in content")
+
+    def node(self, r):
+        n = {"name": r.bytes(), "type": r.u32(), "mode": r.u32(), "uid": r.u32(), "gid": r.u32()}
+        need(n["name"] not in (b"", b".", b"..") and not set(n["name"]) & {0, 47}, "name")
+        need(n["type"] <= 6, "type")
+        r.bytes(), r.bytes()
+        n["size"], n["mtime"], n["ctime"], n["btime"] = r.u64(), r.stamp(), r.stamp(), r.optional(r.stamp)
+        n["inode"], n["device"], n["nlink"], n["rdev"] = r.u64(), r.u64(), r.u64(), r.u64()
+        r.u32(), r.u8(), r.u8()
+        n["seams"] = r.optional(r.id)
+        n["content"] = r.list(lambda: self.entry(r))
+        n["extensions"] = r.extensions(known=(1, 2, 3))
+        tags = [entry[0] for entry in n["content"]]
+        need({0: 4 not in tags, 1: tags == [4], 2: tags == [3]}.get(n["type"], not tags), "shape of content")
+        return n
+
+    def tree(self, blob, kind=2):
+        r = Record(self.blob(kind, blob))
+        nodes = r.list(lambda: self.node(r))
+        parts = r.list(lambda: (r.id(), r.bytes(), r.u64()))
+        r.extensions()
+        r.end()
+        need(not nodes or not parts, "nodes and parts")
+        need(kind == 2 or not parts, "parts of parts")
+        for part, first, count in parts:
+            inner = self.tree(part, 3)
+            need(len(inner) == count and inner[0]["name"] == first, "tree part")
+            nodes += inner
+        names = [n["name"] for n in nodes]
+        need(all(a < b for a, b in zip(names, names[1:])), "order of names")
+        return nodes
+
+    def snapshot(self, name):
+        r = Record(self.envelope(f"snapshots/{name.hex()}", 5, "snapshot"))
+        s = {"time": r.stamp(), "offset": r.signed(32), "host": r.text(), "user": r.text()}
+        s["paths"], s["tags"], s["description"] = r.list(r.bytes), r.list(r.text), r.text()
+        s["parent"], s["program"], s["partial"], s["root"] = r.optional(r.id), r.text(), r.bool(), r.id()
+        s["counts"] = [r.u64() for _ in range(11)]
+        s["problems"] = r.u64(), r.list(lambda: (r.bytes(), r.u8(), r.text()))
+        r.extensions()
+        r.end()
+        return s
+
+    def seams(self, blob):
+        r = Record(self.blob(4, blob))
+        layout = r.u8()
+        seams = r.list(lambda: (r.bytes(), r.bytes(), r.list(r.u64), r.u64(), r.u64()))
+        r.extensions()
+        r.end()
+        return layout, seams
+
+
+# What tests/golden/v1/EXPECTED says
+
+
+def printable(data):
+    return "".join(chr(b) if 0x20 < b < 0x7F and b != 37 else f"%{b:02x}" for b in data)
+
+
+TYPES = ["file", "directory", "link", "fifo", "socket", "device", "device"]
+
+
+def listing(repo, above, tree, target, links):
+    for n in repo.tree(tree):
+        path = above + b"/" + n["name"]
+        here = target + path if target else None
+        digest = "-"
+        if n["type"] == 0:
+            hasher, out, length = blake3(), None, 0
+            first = links.setdefault((n["device"], n["inode"]), here) if n["nlink"] > 1 else here
+            if here and first == here:
+                out = open(here, "xb")
+            for piece in repo.content(n["content"]):
+                hole = isinstance(piece, int)
+                hasher.update(bytes(piece) if hole else piece)
+                length += piece if hole else len(piece)
+                if out and hole:
+                    out.truncate(out.seek(piece, 1))
+                elif out:
+                    out.write(piece)
+            if out:
+                out.close()
+            elif here:
+                os.link(first, here)
+            need(length == n["size"], "size")
+            digest = hasher.hexdigest()
+        elif here and n["type"] == 1:
+            os.mkdir(here)
+        elif here and n["type"] == 2:
+            os.symlink(n["content"][0][1], here)
+        elif here and n["type"] == 3:
+            os.mkfifo(here)
+        line = f"{TYPES[n['type']]} {n['mode']:04o} {n['uid']}:{n['gid']} {n['mtime'][0]}.{n['mtime'][1]:09}"
+        line += f" {n['nlink']} {n['size']} {digest} {printable(path)}"
+        if n["type"] == 2:
+            line += f" -> {printable(n['content'][0][1])}"
+        if 1 in n["extensions"]:
+            r = Record(n["extensions"][1])
+            for name, value in r.list(lambda: (r.bytes(), r.bytes())):
+                line += f" xattr {printable(name)}={value.hex()}"
+            r.end()
+        if n["seams"]:
+            seams = repo.seams(n["seams"])[1]
+            need(seams[-1][3] + seams[-1][4] == n["size"], "seams")
+        print(line)
+        if n["type"] == 1:
+            listing(repo, path, n["content"][0][1], target, links)
+        if here and n["type"] != 2:
+            os.chmod(here, n["mode"])
+            os.utime(here, ns=(0, n["mtime"][0] * 10**9 + n["mtime"][1]))
+
+
+def main():
+    arguments = [a for a in sys.argv[1:] if not a.startswith("--")]
+    if len(arguments) not in (2, 3):
+        raise SystemExit(__doc__)
+    repo = Repository(arguments[0], arguments[1].encode())
+    target = os.fsencode(arguments[2]) if len(arguments) == 3 else b""
+    snapshots = sorted(((repo.snapshot(s), s) for s in repo.committed), key=lambda pair: pair[0]["time"])
+    for s, name in snapshots:
+        parent = s["parent"].hex() if s["parent"] else "-"
+        print(f"snapshot {name.hex()} {s['time'][0]} {s['host']} {','.join(s['tags'])} {parent}")
+        newest = name == snapshots[-1][1]
+        listing(repo, b"", s["root"], target if newest else b"", {})
+
+
+main()

@@ -1,0 +1,229 @@
+//! One plain function for each parser of repository bytes: takes any bytes, never panics, and
+//! says whether they were read as something.
+//!
+//! What reads must also survive being written and read again. The fuzz targets under `fuzz/`
+//! and `tests/engine/hostile.rs` both call these; this file needs nothing but the engine.
+
+use ballast::codec;
+use ballast::crypto::{aead::SealKey, kdf};
+use ballast::error::Malformed;
+use ballast::format::bytes::{Put, Take};
+use ballast::format::config::ConfigV1;
+use ballast::format::content::{self, ListV1};
+use ballast::format::envelope::{self, Envelope};
+use ballast::format::frame::FrameRecord;
+use ballast::format::index::IndexObject;
+use ballast::format::keyfile::{BodyV1, Clear, LabelV1, unpad_record};
+use ballast::format::lease::LeaseV1;
+use ballast::format::ledger::{Event, LedgerEntryV1};
+use ballast::format::pack::{Footer, Trailer};
+use ballast::format::record::{SqliteCaptureV1, VerifiedV1};
+use ballast::format::seams::SeamTableV1;
+use ballast::format::snapshot::SnapshotV1;
+use ballast::format::tree::{TreeV1, XattrsV1};
+use ballast::format::wire::{self, Record, check_extensions};
+use ballast::id::{ObjectKind, RepoId};
+use ballast::repo::keytext;
+
+/// Takes any bytes; says whether they were read.
+pub type Body = fn(&[u8]) -> bool;
+
+/// Every body, by the name of its fuzz target.
+pub const BODIES: &[(&str, Body)] = &[
+    ("envelope", envelope),
+    ("keyfile", keyfile),
+    ("keypage", keypage),
+    ("config", config),
+    ("pack", pack),
+    ("frame", frame),
+    ("index", index),
+    ("tree", tree),
+    ("list", list),
+    ("seams", seams),
+    ("snapshot", snapshot),
+    ("ledger", ledger),
+    ("event", event),
+    ("lease", lease),
+    ("verified", verified),
+    ("capture", capture),
+    ("xattrs", xattrs),
+    ("codec", codec_decode),
+];
+
+/// The body of that name.
+pub fn body(name: &str) -> Body {
+    BODIES.iter().find(|(n, _)| *n == name).map(|(_, body)| *body).expect("because names are written here")
+}
+
+/// Reads, and if that succeeds writes and reads again.
+fn read<R: Record + PartialEq>(data: &[u8], check: impl Fn(&R) -> Result<(), Malformed>) -> bool {
+    let Ok(value) = wire::decode::<R>(data) else { return false };
+    let good = check(&value).is_ok();
+    assert!(wire::decode::<R>(&wire::encode(&value)).is_ok_and(|again| again == value));
+    good
+}
+
+fn any<R>(_: &R) -> Result<(), Malformed> {
+    Ok(())
+}
+
+/// A sealed object of each kind; none opens.
+pub fn envelope(data: &[u8]) -> bool {
+    let mut good = false;
+    for kind in ObjectKind::ALL {
+        if let Ok(envelope) = Envelope::decode(data, kind) {
+            good = true;
+            assert_eq!(envelope.header[..12], envelope.prefix.encode());
+            let aad = envelope::aad(&RepoId([0; 32]), envelope.header);
+            assert!(SealKey::new(&[7; 32]).open(&envelope.nonce, &aad, envelope.sealed).is_err());
+        }
+    }
+    good
+}
+
+/// A key file's clear part, and its two fields.
+pub fn keyfile(data: &[u8]) -> bool {
+    let field = unpad_record::<LabelV1>(data).is_ok() | unpad_record::<BodyV1>(data).is_ok();
+    match Clear::decode(data) {
+        Ok(clear) => {
+            let again = [&clear.encode(), &data[128..]].concat();
+            assert_eq!(Clear::decode(&again).as_ref(), Ok(&clear));
+            kdf::check_for_reading(&clear.kdf).is_ok()
+        }
+        Err(_) => field,
+    }
+}
+
+/// A page of text.
+pub fn keypage(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(file) = keytext::import(text) else { return false };
+    assert_eq!(keytext::import(&keytext::export(&file, "place", "label")).as_ref(), Ok(&file));
+    true
+}
+
+/// A config.
+pub fn config(data: &[u8]) -> bool {
+    read(data, ConfigV1::check)
+}
+
+/// A footer, in a short and in a long pack, or a trailer.
+pub fn pack(data: &[u8]) -> bool {
+    let footer = [1428, u64::MAX].map(|len| match Footer::decode(data, len) {
+        Ok(footer) => {
+            assert!(footer.trailer_offset.checked_add(footer.trailer_len).is_some_and(|end| end <= len));
+            assert_eq!(Footer::decode(&footer.encode(), len).as_ref(), Ok(&footer));
+            true
+        }
+        Err(_) => false,
+    });
+    match Trailer::decode(data) {
+        Ok(trailer) => {
+            assert_eq!(Trailer::decode(&trailer.encode().0).as_ref(), Ok(&trailer));
+            true
+        }
+        Err(_) => footer.contains(&true),
+    }
+}
+
+/// One frame record and nothing more.
+pub fn frame(data: &[u8]) -> bool {
+    let mut take = Take(data);
+    let Ok(frame) = FrameRecord::decode(&mut take) else { return false };
+    let used = data.len() - take.0.len();
+    let mut put = Put::default();
+    frame.encode(&mut put);
+    assert_eq!(put.0, data[..used]);
+    assert_eq!(frame.encoded_len(), used);
+    take.end().is_ok()
+}
+
+/// An index object.
+pub fn index(data: &[u8]) -> bool {
+    let Ok(index) = IndexObject::decode(data) else { return false };
+    assert_eq!(IndexObject::decode(&index.encode()).as_ref(), Ok(&index));
+    true
+}
+
+/// A tree or a tree part.
+pub fn tree(data: &[u8]) -> bool {
+    read(data, TreeV1::check)
+}
+
+/// A content list.
+pub fn list(data: &[u8]) -> bool {
+    read(data, |list: &ListV1| {
+        check_extensions(&list.extensions, &[], "list")?;
+        let ends = content::cut(&list.entries);
+        assert_eq!(ends.last().copied().unwrap_or(0), list.entries.len());
+        content::total_len(&list.entries).map(drop)
+    })
+}
+
+/// A seam table.
+pub fn seams(data: &[u8]) -> bool {
+    read(data, any::<SeamTableV1>)
+}
+
+/// A snapshot.
+pub fn snapshot(data: &[u8]) -> bool {
+    read(data, |s: &SnapshotV1| check_extensions(&s.extensions, &[], "snapshot"))
+}
+
+/// A ledger entry with its event.
+pub fn ledger(data: &[u8]) -> bool {
+    read(data, |entry: &LedgerEntryV1| {
+        check_extensions(&entry.extensions, &[], "ledger entry")?;
+        Event::decode(entry.kind, &entry.body).map(drop)
+    })
+}
+
+/// Kind and body of an event.
+pub fn event(data: &[u8]) -> bool {
+    let Some((kind, body)) = data.split_first() else { return false };
+    let Ok(event) = Event::decode(*kind, body) else { return false };
+    let (kind, body) = event.encode();
+    assert_eq!(Event::decode(kind, &body).as_ref(), Ok(&event));
+    true
+}
+
+/// A lease.
+pub fn lease(data: &[u8]) -> bool {
+    read(data, any::<LeaseV1>)
+}
+
+/// A verification.
+pub fn verified(data: &[u8]) -> bool {
+    read(data, any::<VerifiedV1>)
+}
+
+/// A database's capture.
+pub fn capture(data: &[u8]) -> bool {
+    read(data, any::<SqliteCaptureV1>)
+}
+
+/// Extended attributes.
+pub fn xattrs(data: &[u8]) -> bool {
+    read(data, any::<XattrsV1>)
+}
+
+/// Encoding, codec version, plain length (three bytes), encoded bytes.
+pub fn codec_decode(data: &[u8]) -> bool {
+    let mut take = Take(data);
+    let (Ok(encoding), Ok(version), Ok(low), Ok(high)) = (take.u8(), take.u8(), take.u16(), take.u8()) else {
+        return false;
+    };
+    // What a reader allocates is the plain length it was told by a frame record, at most 16 MiB.
+    let mut out = vec![0; usize::from(low) | usize::from(high) << 16];
+    if codec::decode(encoding, version, take.0, &mut out).is_err() {
+        return false;
+    }
+    let mut encoded = Vec::new();
+    let how = codec::encode(&out, &mut encoded);
+    let stored = if how.encoding as u8 == 0 { &out } else { &encoded };
+    let mut again = vec![0; out.len()];
+    codec::decode(how.encoding as u8, how.codec_version, stored, &mut again)
+        .expect("because it was just made");
+    assert!(again == out);
+    true
+}
