@@ -57,6 +57,8 @@ pub struct Catalogue {
     numbers: HashMap<PackId, PackNumber>,
     objects: HashMap<IndexId, Vec<PackNumber>>,
     vouched: Vec<(SnapshotId, u64)>,
+    /// The look-up was built anew since this was loaded or last asked.
+    released: bool,
 }
 
 impl Catalogue {
@@ -80,6 +82,7 @@ impl Catalogue {
             numbers,
             objects: stored.objects.into_iter().collect(),
             vouched: stored.vouched,
+            released: false,
         })
     }
 
@@ -133,8 +136,14 @@ impl Catalogue {
 
     /// The look-up is about to be built anew: it holds nothing yet.
     pub fn release(&mut self) {
+        self.released = true;
         self.entries = 0;
         self.packs.iter_mut().for_each(|row| row.held = false);
+    }
+
+    /// Was the look-up built anew since this was last asked?
+    pub fn take_released(&mut self) -> bool {
+        std::mem::take(&mut self.released)
     }
 
     /// Forgets one index object.

@@ -159,8 +159,15 @@ impl Index {
     /// Takes in index objects that are durable.
     fn take_in(&self, objects: Vec<(IndexId, IndexObject)>) -> Result<()> {
         let mut backend = self.backend();
-        self.unclean(&backend);
+        let marked = self.unclean(&backend);
         let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
+        if !marked {
+            // Rows that a crash leaves in sled beside an old catalogue could be taken for those of
+            // other packs.
+            let mut memory = MemoryIndex::default();
+            rebuild(&self.repo, &mut catalogue, &mut memory)?;
+            *backend = Backend::Memory(memory);
+        }
         for (id, object) in objects {
             // Opened first: should it be built anew, it must not take this object for known.
             let taken = self.opened(&mut backend, &mut catalogue).and_then(|lookup| {
@@ -175,6 +182,8 @@ impl Index {
                 *backend = Backend::Memory(memory);
             }
         }
+        // From here on the file is [`Index::save`]'s to write.
+        catalogue.take_released();
         Ok(())
     }
 
@@ -257,7 +266,15 @@ impl Index {
         // Its turn comes after the backend's, so this lock waits for nobody who looks something up.
         let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
         match self.opened(&mut backend, &mut catalogue).and_then(|lookup| lookup.places(blob)) {
-            Ok(places) => Ok(places),
+            Ok(places) => {
+                // Built anew and flushed, nothing taken in since: its count is that of the file again.
+                if let (true, Some(cache), Backend::Disk(_)) =
+                    (catalogue.take_released(), self.repo.cache(), &*backend)
+                {
+                    catalogue.store(cache);
+                }
+                Ok(places)
+            }
             Err(error) => {
                 tracing::warn!(%error, "index on disk failed, using memory");
                 self.unclean(&backend);
@@ -283,7 +300,6 @@ impl Index {
                     tracing::info!(%error, "index on disk not usable, building it anew");
                     let mut disk = DiskIndex::create(&cache.index_dir())?;
                     rebuild(&self.repo, catalogue, &mut disk)?;
-                    catalogue.store(cache);
                     *backend = Backend::Disk(disk);
                 }
             }
@@ -295,13 +311,18 @@ impl Index {
         }
     }
 
-    /// Before sled changes: without its catalogue it will be built anew.
-    fn unclean(&self, backend: &Backend) {
-        if let (Some(_), Some(cache)) = (&self.lock, self.repo.cache())
-            && !matches!(backend, Backend::Memory(_))
-            && !cache.remove(catalogue::FILE)
-        {
-            tracing::warn!("cannot mark the index as open");
+    /// Before sled changes: without its catalogue it will be built anew. `false` if that could not
+    /// be made sure.
+    fn unclean(&self, backend: &Backend) -> bool {
+        match (&self.lock, self.repo.cache()) {
+            (Some(_), Some(cache)) if !matches!(backend, Backend::Memory(_)) => {
+                let removed = cache.remove(catalogue::FILE);
+                if !removed {
+                    tracing::warn!("cannot mark the index as open, using memory");
+                }
+                removed
+            }
+            _ => true,
         }
     }
 
