@@ -23,7 +23,8 @@ fn main() -> ExitCode {
                 ..OpenOptions::default()
             };
             let repo = open_at(store, &options).unwrap();
-            snapshot::run(&repo, &of(source), &Silent).unwrap();
+            let report = snapshot::run(&repo, &of(source), &Silent).unwrap();
+            assert_eq!(report.problems, []);
             ExitCode::SUCCESS
         }
         ["memory", bytes] => {

@@ -261,7 +261,8 @@ fn a_young_file_is_read_again() {
     let marks = nodes(&open(), first.snapshot.unwrap())[&top.join("young")].marks;
     assert_eq!(marks & MARK_RECHECK, MARK_RECHECK);
     let second = snapshot::run(&open(), &of(&top), &Silent).unwrap();
-    assert_eq!((second.read_bytes, second.files_changed, second.new_bytes), (5000, 1, 0));
+    assert_eq!((second.read_bytes, second.files_changed), (5000, 1));
+    assert!(second.new_bytes < 1000, "{}", second.new_bytes);
 }
 
 #[test]
@@ -567,19 +568,34 @@ fn a_dry_run_writes_nothing() {
     assert_eq!((record.count(Method::Put, None), record.count(Method::Remove, None)), (0, 0));
     assert!(report.snapshot.is_none() && report.dry_run && report.new_bytes > 5 << 20);
     let real = whole(&place, &top);
-    assert_eq!((real.new_blobs_of(), real.files_new), (report.new_blobs_of(), report.files_new));
+    assert_eq!((real.new_bytes, real.files_new), (report.new_bytes, report.files_new));
     let off = real.stored_bytes.abs_diff(report.stored_bytes);
     assert!(off < real.stored_bytes / 10, "foretold {}, stored {}", report.stored_bytes, real.stored_bytes);
 }
 
-trait NewBlobs {
-    fn new_blobs_of(&self) -> u64;
-}
-
-impl NewBlobs for SnapshotReport {
-    fn new_blobs_of(&self) -> u64 {
-        self.new_bytes
+/// A queued file keeps its directory open: thousands of directories must not use up what a process
+/// may have open.
+#[test]
+fn many_directories_and_few_descriptors() {
+    let (dir, top) = temp();
+    for i in 0..3000u64 {
+        put(top.join(format!("{}/{i}/file", i % 7)), &bytes(i, 100));
     }
+    let store = Arc::new(LocalStore::new(dir.path().join("repo")).unwrap());
+    let options = ballast::repo::OpenOptions::default();
+    Repository::init(store.clone(), support::PASSWORD, &tiny(), &options, surroundings()).unwrap();
+    let worker = env!("CARGO_BIN_EXE_worker");
+    let status = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 1024 && exec \"$@\"", "sh", worker, "snapshot"])
+        .arg(dir.path().join("repo"))
+        .arg("")
+        .arg(&top)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let repo = support::open_at(store, &options).unwrap();
+    let id = repo.ledger(true).unwrap().committed()[0];
+    assert_same(&repo, id, &top, &look(&top));
 }
 
 #[test]
