@@ -436,3 +436,32 @@ fn a_store_without_atomic_creation() {
     assert!(*store.1.lock().unwrap() - before < 20, "one listing for a reading, not one for each number");
     assert!(memory.names().iter().any(|n| n.kind == ObjectKind::Ledger && n.name.contains('-')));
 }
+
+/// Attributes may make a directory's nodes longer than a blob may be, however few they are.
+#[test]
+fn a_directory_of_huge_attributes() {
+    use ballast::format::tree::EXT_XATTRS;
+    use ballast::format::wire::Extension;
+    use ballast::repo::reader::Reader;
+    use ballast::repo::session::Session;
+    use ballast::source::{At, Names, node_of};
+
+    let (_dir, top) = temp();
+    put(top.join("file"), b"x");
+    let at = At::of_path(&top.join("file")).unwrap();
+    let (model, _) = node_of(&at, &at.stat().unwrap(), &Names::new());
+    let node = |i: u64| {
+        let mut node = model.clone();
+        node.name = format!("{i:05}").into_bytes().into();
+        let data = bytes(i, 64 << 10).into();
+        node.extensions = vec![Extension { tag: EXT_XATTRS, critical: false, data }];
+        node
+    };
+    let nodes: Vec<_> = (0..400).map(node).collect();
+    let place = Place::default();
+    let mut session = Session::begin(&place.open(), "test", false, &Silent).unwrap();
+    let id = session.store_tree(nodes.clone()).unwrap();
+    session.flush().unwrap();
+    let (found, parts) = Reader::open(&place.open_bare()).unwrap().tree_with_parts(id).unwrap();
+    assert!(found == nodes && parts.len() > 2);
+}
