@@ -401,7 +401,7 @@ fn what_is_missing_or_unreadable_is_a_problem() {
     assert_eq!(kinds(&report), [ProblemKind::Missing; 2]);
     assert!(place.open().snapshot(report.snapshot.unwrap()).unwrap().record.partial);
     if !rustix::process::geteuid().is_root() {
-        fs::set_permissions(top.join("ok"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(top.join("ok"), fs::Permissions::from_mode(0o000)).unwrap();
         assert_eq!(kinds(&place.take(&top)), [ProblemKind::Unreadable, ProblemKind::Empty]);
     }
     let nothing = SnapshotOptions { paths: Vec::new(), ..of(&top) };
