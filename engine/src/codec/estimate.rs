@@ -31,7 +31,7 @@ const CODER_LOSS: f64 = 0.006;
 /// Three pieces: begin, middle, end; each begins at a multiple of four from the start.
 fn pieces(plain: &[u8]) -> [&[u8]; 3] {
     [0, 1, 2].map(|i| {
-        let start = (plain.len() - PIECE) / 2 * i & !3;
+        let start = ((plain.len() - PIECE) / 2 * i) & !3;
         &plain[start..start + PIECE]
     })
 }

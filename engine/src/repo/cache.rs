@@ -16,6 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::format::bytes::{Put, Take};
@@ -93,7 +94,10 @@ impl CacheDir {
     pub fn write(&self, name: &str, bytes: &[u8]) {
         let write = || -> std::io::Result<()> {
             self.create()?;
-            let temp = self.dir.join(format!(".{name}.{}.tmp", std::process::id()));
+            // Two threads may write the same file at a time.
+            static COUNT: AtomicU64 = AtomicU64::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let temp = self.dir.join(format!(".{name}.{}-{count}.tmp", std::process::id()));
             write_private(&temp, bytes)?;
             fs::rename(&temp, self.dir.join(name)).inspect_err(|_| drop(fs::remove_file(&temp)))
         };

@@ -82,25 +82,44 @@ pub fn make(
             edges: Vec::new(),
             blobs,
         };
-        let reopened = room(&mut scratch.opened, stored.len());
-        let fault =
-            |e: Malformed| Error::Internal(format!("a frame just sealed {e}: faulty memory or processor"));
-        repo.keyring()
-            .current(Purpose::Frame)
-            .open_into(&nonce, &aad, &bytes[NONCE_LEN..], reopened)
-            .map_err(fault)?;
-        let same = if how.encoding == Encoding::Raw {
-            reopened == plain
-        } else {
-            let decoded = room(&mut scratch.decoded, plain.len());
-            codec::decode(record.encoding, record.codec_version, reopened, decoded).map_err(fault)?;
-            decoded == plain
-        };
-        if !same {
-            return Err(fault(Malformed::new("decodes to something else")));
-        }
-        Ok(SealedFrame { record, bytes })
+        let frame = SealedFrame { record, bytes };
+        prove(repo, &frame, plain, scratch)
+            .map_err(|e| Error::Internal(format!("a frame just sealed {e}: faulty memory or processor")))?;
+        Ok(frame)
     })
+}
+
+/// Opens and decodes a frame as a reader would, and compares it with what it was made of.
+fn prove(
+    repo: &Repository,
+    frame: &SealedFrame,
+    plain: &[u8],
+    scratch: &mut Scratch,
+) -> Result<(), Malformed> {
+    let SealedFrame { record, bytes } = frame;
+    let keyring = repo.keyring();
+    let aad = frame::aad(
+        &repo.config().repo_id,
+        SUITE_XCHACHA_BLAKE3,
+        keyring.current_epoch(),
+        record.encoding,
+        record.codec_version,
+        record.plain_len,
+        &record.edges,
+    );
+    let ended = || Malformed::new("ends early");
+    let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or_else(ended)?;
+    let nonce = nonce.try_into().map_err(|_| ended())?;
+    let reopened = room(&mut scratch.opened, sealed.len().checked_sub(TAG_LEN).ok_or_else(ended)?);
+    keyring.current(Purpose::Frame).open_into(&nonce, &aad, sealed, reopened)?;
+    let same = if record.encoding == Encoding::Raw as u8 {
+        reopened == plain
+    } else {
+        let decoded = room(&mut scratch.decoded, plain.len());
+        codec::decode(record.encoding, record.codec_version, reopened, decoded)?;
+        decoded == plain
+    };
+    if same { Ok(()) } else { Err(Malformed::new("decodes to something else")) }
 }
 
 /// What is needed to open a frame, wherever its description came from.
@@ -153,4 +172,49 @@ pub fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Ve
         codec::decode(head.encoding, head.codec_version, encoded, &mut plain)
     })?;
     Ok(plain)
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::crypto::kdf;
+    use crate::entropy::Surroundings;
+    use crate::id::{BlobId, BlobKind};
+    use crate::repo::{InitOptions, OpenOptions};
+    use crate::store::memory::MemoryStore;
+    use std::sync::Arc;
+
+    /// What a fault of memory, coder or processor may do between the first copy and the upload.
+    #[test]
+    fn a_fault_is_found_before_upload() {
+        let init = InitOptions { kdf: kdf::CHEAP, ..InitOptions::default() };
+        let (store, open) = (Arc::new(MemoryStore::new()), OpenOptions::default());
+        let repo = Repository::init(store, b"p", &init, &open, Surroundings::system()).unwrap();
+        let text = "words that compress ".repeat(5000).into_bytes();
+        let noise: Vec<u8> = (0u32..4000).flat_map(|i| *blake3::hash(&i.to_le_bytes()).as_bytes()).collect();
+        for (plain, encoding) in [(text, Encoding::Zstd), (noise, Encoding::Raw)] {
+            let len = u32::try_from(plain.len()).unwrap();
+            let blob = FrameBlob { kind: BlobKind::Chunk as u8, len, id: BlobId([1; 32]) };
+            let mut frame = make(&repo, &plain, vec![blob], Vec::new()).unwrap();
+            assert_eq!(frame.record.encoding, encoding as u8);
+            let mut scratch = Scratch::default();
+            assert_eq!(prove(&repo, &frame, &plain, &mut scratch), Ok(()));
+            for at in [0, NONCE_LEN, frame.bytes.len() / 2, frame.bytes.len() - 1] {
+                frame.bytes[at] ^= 0x40;
+                assert!(
+                    prove(&repo, &frame, &plain, &mut scratch).is_err(),
+                    "a bit of the sealed bytes, {at}"
+                );
+                frame.bytes[at] ^= 0x40;
+            }
+            // The private copy is the witness: sealed and decoded alike, but not what was hashed.
+            let mut other = plain.clone();
+            other[len as usize / 2] ^= 1;
+            let other = make(&repo, &other, frame.record.blobs.clone(), Vec::new()).unwrap();
+            let error = prove(&repo, &other, &plain, &mut scratch).unwrap_err();
+            assert_eq!(error.0, "decodes to something else");
+            let record = FrameRecord { codec_version: 9, ..frame.record.clone() };
+            assert!(prove(&repo, &SealedFrame { record, ..frame }, &plain, &mut scratch).is_err());
+        }
+    }
 }

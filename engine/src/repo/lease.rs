@@ -50,8 +50,10 @@ impl Lease {
             program: PROGRAM.into(),
             extensions: Vec::new(),
         };
-        put(repo, &record)?;
-        Ok(Self { repo: repo.clone(), record, beat: None })
+        // From here on it is removed when dropped: its answer may have been lost, not the lease.
+        let lease = Self { repo: repo.clone(), record, beat: None };
+        put(repo, &lease.record)?;
+        Ok(lease)
     }
 
     /// W1, second half: the head this session begins from; starts the heartbeat.

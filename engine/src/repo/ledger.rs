@@ -37,6 +37,8 @@ pub struct Ledger {
     committed: Vec<SnapshotId>,
     gone: HashSet<SnapshotId>,
     condemned_snapshots: HashSet<SnapshotId>,
+    /// What was wrong with entries that were passed over: then the ledger is for reading only.
+    damage: Vec<String>,
 }
 
 /// What became of an attempt to write the next entry.
@@ -52,30 +54,65 @@ impl Ledger {
     /// Reads every entry.
     pub fn read(repo: &Repository) -> Result<Self> {
         let mut ledger = Self::default();
-        let listed = listed_numbers(repo)?;
+        let listed = listed(repo)?;
         ledger.read_on(repo, &listed)?;
-        if let Some(last) = listed.last().filter(|last| **last > ledger.head()) {
-            return Err(Error::corrupt(
-                ObjectName::ledger(ledger.head() + 1),
-                format!("it is missing, though entry {last} is there"),
-            ));
+        if let Some((last, _)) = listed.last_key_value().filter(|(last, _)| **last > ledger.head()) {
+            return Err(missing(ledger.head() + 1, *last));
         }
         Ok(ledger)
     }
 
+    /// Reads what can be read: entries that are damaged or missing are passed over and named by
+    /// [`Ledger::damage`]. For who only reads: one bad entry must not hide every snapshot.
+    pub fn read_leniently(repo: &Repository) -> Result<Self> {
+        let mut ledger = Self::default();
+        let listed = listed(repo)?;
+        let mut number = 1;
+        loop {
+            let mut present = false;
+            for name in names_of(repo, number, &listed) {
+                let entry = match repo.store().get(&name, MAX_RECORD_BYTES) {
+                    Ok(bytes) => ledger.open_entry(repo, &name, number, &bytes),
+                    Err(e) if e.is_not_found() => continue,
+                    Err(e) if listed.contains_key(&number) => Err(e.into()),
+                    Err(e) => return Err(e.into()),
+                };
+                present = true;
+                match entry {
+                    Ok(entry) => ledger.take_in(number, entry),
+                    Err(error) => ledger.damage.push(error.to_string()),
+                }
+            }
+            let next = listed.range(number + 1..).next().map(|(next, _)| *next);
+            number = match (present, next) {
+                (true, _) => number + 1,
+                (false, Some(next)) => {
+                    ledger.damage.push(missing(number, next).to_string());
+                    next
+                }
+                (false, None) => return Ok(ledger),
+            };
+        }
+    }
+
+    /// What was wrong with entries that were passed over.
+    pub fn damage(&self) -> &[String] {
+        &self.damage
+    }
+
     /// Reads what was added since; gives the new entries.
     pub fn refresh(&mut self, repo: &Repository) -> Result<Vec<Entry>> {
-        let listed = if atomic(repo) { BTreeSet::new() } else { listed_numbers(repo)? };
+        let listed = if atomic(repo) { Listed::new() } else { listed(repo)? };
         let before = self.head();
         self.read_on(repo, &listed)?;
         Ok(self.entries.range(before + 1..).flat_map(|(_, e)| e.iter().cloned()).collect())
     }
 
-    fn read_on(&mut self, repo: &Repository, listed: &BTreeSet<u64>) -> Result<()> {
+    fn read_on(&mut self, repo: &Repository, listed: &Listed) -> Result<()> {
         loop {
             let number = self.head() + 1;
             let mut found = Vec::new();
-            for name in names_of(repo, number, listed)? {
+            for name in names_of(repo, number, listed) {
                 match repo.store().get(&name, MAX_RECORD_BYTES) {
                     Ok(bytes) => found.push(self.open_entry(repo, &name, number, &bytes)?),
                     Err(e) if e.is_not_found() => {}
@@ -97,6 +134,8 @@ impl Ledger {
             return Err(Error::corrupt(name, format!("says it is entry {}", record.number)));
         }
         let linked = match self.entries.get(&(number - 1)) {
+            // What follows an entry that was passed over cannot be held against it.
+            None if !self.damage.is_empty() => true,
             None => number == 1 && record.previous == [0; 32],
             Some(before) => before.iter().any(|e| e.hash == record.previous),
         };
@@ -228,20 +267,28 @@ fn number_of(name: &str) -> Option<u64> {
     name.split_once('-').map_or(name, |(number, _)| number).parse().ok()
 }
 
-fn listed_numbers(repo: &Repository) -> Result<BTreeSet<u64>> {
-    Ok(repo.store().list(ObjectKind::Ledger)?.iter().filter_map(|n| number_of(n)).collect())
+fn missing(number: u64, later: u64) -> Error {
+    Error::corrupt(ObjectName::ledger(number), format!("it is missing, though entry {later} is there"))
+}
+
+/// Names that a listing has, by their numbers, sorted.
+type Listed = BTreeMap<u64, BTreeSet<String>>;
+
+fn listed(repo: &Repository) -> Result<Listed> {
+    let mut all = Listed::new();
+    for name in repo.store().list(ObjectKind::Ledger)? {
+        if let Some(number) = number_of(&name) {
+            all.entry(number).or_default().insert(name);
+        }
+    }
+    Ok(all)
 }
 
 /// Names that entries of `number` may have.
-fn names_of(repo: &Repository, number: u64, listed: &BTreeSet<u64>) -> Result<Vec<ObjectName>> {
+fn names_of(repo: &Repository, number: u64, listed: &Listed) -> Vec<ObjectName> {
     if atomic(repo) {
-        return Ok(vec![ObjectName::ledger(number)]);
+        return vec![ObjectName::ledger(number)];
     }
-    if !listed.contains(&number) {
-        return Ok(Vec::new());
-    }
-    let mut names: Vec<_> =
-        repo.store().list(ObjectKind::Ledger)?.into_iter().filter(|n| number_of(n) == Some(number)).collect();
-    names.sort();
-    Ok(names.into_iter().map(|n| ObjectName::new(ObjectKind::Ledger, n)).collect())
+    let names = listed.get(&number).into_iter().flatten();
+    names.map(|name| ObjectName::new(ObjectKind::Ledger, name)).collect()
 }

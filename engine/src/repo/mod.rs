@@ -27,7 +27,7 @@ use crate::crypto::hash::IdKeys;
 use crate::crypto::kdf;
 use crate::crypto::keys::Keyring;
 use crate::entropy::Surroundings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreErrorKind};
 use crate::format::config::{ConfigV1, Features, PADDING_PADME, STORE_ATOMIC_CREATE};
 use crate::format::keyfile::KdfParams;
 use crate::format::wire::Stamp;
@@ -163,6 +163,7 @@ impl Repository {
             id_secret: surroundings.random()?,
             extensions: Vec::new(),
         };
+        config.check().map_err(|e| Error::Usage(e.0))?;
         let secrets = [(1, surroundings.random()?)];
         let keyring = Keyring::derive(&secrets).map_err(|e| e.of("new keys"))?;
         let label = keys::label(&options.label, &open.identity.host, &surroundings);
@@ -305,13 +306,18 @@ impl Repository {
         }
     }
 
-    /// Reads the ledger and compares it with what was seen here before. A repository that was
-    /// set back is an error for who writes, a notice for who reads.
+    /// Reads the ledger and compares it with what was seen here before. Damage in it, and a
+    /// repository that was set back, are errors for who writes, notices for who reads.
     pub fn ledger(&self, for_writing: bool) -> Result<Ledger> {
-        let ledger = Ledger::read(self)?;
+        let ledger = if for_writing { Ledger::read(self)? } else { Ledger::read_leniently(self)? };
         refuse_unknown_features(&ledger.features(self.config().features))?;
         if for_writing {
             ledger.refuse_writing(self.config().features)?;
+        }
+        if !ledger.damage().is_empty() {
+            // Read in part, it says nothing about what was seen before.
+            ledger.damage().iter().for_each(|damage| self.notice(format!("{damage}; it was passed over")));
+            return Ok(ledger);
         }
         if let Some(cache) = &self.inner.cache {
             match cache.compare_head(&ledger) {
@@ -358,8 +364,13 @@ fn holds_data(store: &dyn Store) -> Result<bool> {
 fn creates_atomically(store: &dyn Store, surroundings: &Surroundings) -> Result<bool> {
     let name = ObjectName::new(ObjectKind::Lease, crate::id::SessionId(surroundings.random()?));
     store.put(&name, b"first", PutMode::New)?;
-    let second = store.put(&name, b"second", PutMode::New);
+    let refused = match store.put(&name, b"second", PutMode::New) {
+        Ok(()) => false,
+        Err(e) if e.kind == StoreErrorKind::AlreadyExists => true,
+        // Any other failure says nothing about the store's ways.
+        Err(e) => return Err(e.into()),
+    };
     let kept = store.get(&name, 64)?;
     store.remove(&name)?;
-    Ok(second.is_err() && kept == b"first")
+    Ok(refused && kept == b"first")
 }

@@ -4,7 +4,7 @@
 use crate::crypto::hash::object_name;
 use crate::crypto::keys::{Keyring, Purpose};
 use crate::entropy::Surroundings;
-use crate::error::{Error, Malformed, Result};
+use crate::error::{Error, Malformed, Result, StoreErrorKind};
 use crate::format::config::ConfigV1;
 use crate::format::envelope::{self, Envelope, HEADER_LEN, Prefix};
 use crate::format::wire::{self, Record};
@@ -126,7 +126,10 @@ impl Repository {
     /// Reads an object that is named by its bytes: the name is recomputed, then the seal opened.
     pub(crate) fn read_by_bytes(&self, name: &ObjectName) -> Result<Vec<u8>> {
         let limit = if name.kind == ObjectKind::Index { MAX_INDEX_BYTES } else { MAX_RECORD_BYTES };
-        let bytes = self.store().get(name, limit)?;
+        let bytes = match self.store().get(name, limit) {
+            Err(e) if e.kind == StoreErrorKind::Size => return Err(Error::corrupt(name, e.reason)),
+            got => got?,
+        };
         if crate::id::to_hex(&object_name(&bytes)) != name.name {
             return Err(Error::corrupt(name, "its bytes do not match its name"));
         }

@@ -17,6 +17,10 @@ const OPEN_DATA_PACKS: usize = 2;
 /// Padding of a pack that closes in its range: at most one part in this many.
 const TOLERANCE: u64 = 500;
 
+/// Frame records of one pack: beyond this it closes, whatever its range. They stand in its trailer,
+/// padding and all within [`crate::format::MAX_TRAILER_BYTES`], and once more in an index object.
+const MAX_RECORDS_BYTES: usize = 8 << 20;
+
 /// Sizes at which packs of one kind close.
 #[derive(Debug, Clone, Copy)]
 struct Range {
@@ -107,7 +111,10 @@ impl Packer {
         let mut out: Vec<OpenPack> = Vec::new();
         for pack in self.data.drain(..).filter(|p| !p.is_empty()) {
             match out.last_mut() {
-                Some(last) if last.closed_len() + pack.closed_len() <= self.data_range.max => {
+                Some(last)
+                    if last.closed_len() + pack.closed_len() <= self.data_range.max
+                        && last.records_len() + pack.records_len() <= MAX_RECORDS_BYTES =>
+                {
                     last.append(&pack)?
                 }
                 _ => out.push(pack),
@@ -119,9 +126,11 @@ impl Packer {
     }
 }
 
-/// Would the pack grow beyond its range? An empty one takes any frame.
+/// Would the pack grow beyond its range, or its records beyond what a reader takes? An empty one
+/// takes any frame.
 fn overflows(pack: &OpenPack, frame: &SealedFrame, range: Range) -> bool {
-    !pack.is_empty() && pack.closed_len_with(frame) > range.max
+    let long = pack.closed_len_with(frame) > range.max || pack.records_len() > MAX_RECORDS_BYTES;
+    long && !pack.is_empty()
 }
 
 /// In range, and so near under a step that padding costs next to nothing?

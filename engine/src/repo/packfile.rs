@@ -45,6 +45,11 @@ impl OpenPack {
         self.frames.is_empty()
     }
 
+    /// Length of its frames' records, which its trailer and an index object will hold.
+    pub fn records_len(&self) -> usize {
+        self.records_len
+    }
+
     /// Length if it were closed now, without padding.
     pub fn closed_len(&self) -> u64 {
         (self.buffer.len() + self.tail_len(0)) as u64

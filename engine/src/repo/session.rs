@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::format::frame::FrameBlob;
@@ -22,7 +22,7 @@ use crate::format::ledger::{CommitV1, Event};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::SnapshotV1;
 use crate::format::{MAX_FRAME_BLOBS, MAX_FRAME_PLAIN_BYTES};
-use crate::id::{BlobId, BlobKind, BlobRef, IndexId, PackId, SessionId, SnapshotId};
+use crate::id::{BlobId, BlobKind, BlobRef, IndexId, ObjectName, PackId, SessionId, SnapshotId};
 use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::frames::{self, SealedFrame};
@@ -31,6 +31,7 @@ use crate::repo::lease::{Lease, live_sessions};
 use crate::repo::ledger::{Append, Entry, Ledger};
 use crate::repo::packer::Packer;
 use crate::repo::packfile::{self, OpenPack};
+use crate::repo::reader::Reader;
 use crate::repo::upload::Uploads;
 use crate::store::PutMode;
 
@@ -77,6 +78,8 @@ pub struct Session {
     lease: Option<Lease>,
     uploads: Option<Uploads>,
     claims: Vec<Mutex<HashSet<BlobRef>>>,
+    /// Set once a blob that the index has could not be read.
+    wary: OnceLock<Reader>,
     relied: Mutex<HashSet<PackNumber>>,
     own_packs: Mutex<HashSet<PackId>>,
     packer: Mutex<Packer>,
@@ -111,6 +114,7 @@ impl Session {
             lease,
             uploads,
             claims: (0..CLAIM_SHARDS).map(|_| Mutex::default()).collect(),
+            wary: OnceLock::new(),
             relied: Mutex::default(),
             own_packs: Mutex::default(),
             packer: Mutex::new(Packer::new(repo)),
@@ -189,6 +193,7 @@ impl Session {
             return Ok(true);
         }
         match self.index.usable_pack(blob)? {
+            Some(_) if !self.readable(blob)? => Ok(false),
             Some(pack) => {
                 locked(&self.relied).insert(pack);
                 Ok(true)
@@ -201,6 +206,21 @@ impl Session {
     /// for ([`Index::vouches_for`]).
     pub fn trust(&self, blob: BlobRef) {
         locked(self.shard(&blob)).insert(blob);
+    }
+
+    /// A directory or list that the index has could not be read. From now on each of them is read
+    /// before it is relied on; what cannot be read is stored again. Else a snapshot would be made
+    /// that is as unreadable as its parent.
+    pub fn be_wary(&self) {
+        self.wary.get_or_init(|| Reader::with_index(&self.repo, self.index.clone()));
+    }
+
+    fn readable(&self, blob: &BlobRef) -> Result<bool> {
+        match self.wary.get().filter(|_| blob.kind.is_metadata()).map(|r| r.blob(blob.kind, blob.id)) {
+            None | Some(Ok(_)) => Ok(true),
+            Some(Err(Error::Missing { .. })) => Ok(false),
+            Some(Err(error)) => Err(error),
+        }
     }
 
     /// Claims a blob: `true` for exactly one caller, who must store it. Others may refer to it
@@ -317,7 +337,9 @@ impl Session {
 
     /// W5: does a new condemnation touch what this run relied on? A parent whose ids were taken
     /// over is safe while it is not forgotten: the prune had marked it.
-    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>) -> Option<String> {
+    /// `own` is the snapshot to be committed: a prune that held this session for dead may have
+    /// condemned the object, and will delete it.
+    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>, own: SnapshotId) -> Option<String> {
         let relied: HashSet<PackId> = {
             let own = locked(&self.own_packs);
             let relied = locked(&self.relied);
@@ -333,7 +355,11 @@ impl Session {
                 .packs
                 .iter()
                 .find(|pack| relied.contains(pack))
-                .map(|pack| format!("pack {}, ledger entry {}", pack.short(), entry.record.number)),
+                .map(|pack| format!("pack {}, ledger entry {}", pack.short(), entry.record.number))
+                .or_else(|| {
+                    let own = condemned.snapshots.contains(&own);
+                    own.then(|| format!("the snapshot itself, ledger entry {}", entry.record.number))
+                }),
             Event::Forget(forgotten) => parent
                 .filter(|p| forgotten.snapshots.contains(p))
                 .map(|p| format!("parent snapshot {}, ledger entry {}", p.short(), entry.record.number)),
@@ -350,16 +376,19 @@ impl Session {
         flushed: Vec<(IndexId, IndexObject)>,
     ) -> Result<SnapshotId> {
         let (id, bytes) = self.repo.seal_snapshot(snapshot)?;
-        let refresh = |session: &mut Self| -> Result<()> {
+        let refresh = |session: &mut Self| -> Result<usize> {
             let new = session.ledger.refresh(&session.repo)?;
-            session.overtaken(&new, parent).map_or(Ok(()), |what| Err(Error::Overtaken { what }))
+            session.overtaken(&new, parent, id).map_or(Ok(new.len()), |what| Err(Error::Overtaken { what }))
         };
         refresh(self)?;
         self.repo.store().put(&id.into(), &bytes, PutMode::New)?;
         self.extra_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let event = Event::Commit(CommitV1 { snapshot: id });
         while self.ledger.append(&self.repo, self.id, &event)? == Append::Taken {
-            refresh(self)?;
+            if refresh(self)? == 0 {
+                let taken = ObjectName::ledger(self.ledger.head() + 1);
+                return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
+            }
         }
         // Committed. What follows is only this machine's own memory of it.
         if let Err(error) = self.index.absorb(flushed, Some(id)) {

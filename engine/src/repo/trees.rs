@@ -38,7 +38,7 @@ impl Session {
 
     /// A directory from its nodes, which must be sorted by name. A large one becomes tree parts.
     pub fn store_tree(&self, nodes: Vec<Node>) -> Result<BlobId> {
-        let mut ends = tree::cut(&nodes);
+        let mut ends = cut_to_size(&nodes);
         let tree = if ends.len() <= 1 {
             TreeV1::of_nodes(nodes)
         } else {
@@ -57,6 +57,36 @@ impl Session {
         };
         Ok(self.store(BlobKind::Tree, &wire::encode(&tree))?.id)
     }
+}
+
+/// Nodes of one part: at most some so many bytes, well below what a tree may have.
+const PART_BYTES: usize = 8 << 20;
+
+/// Where the names say, and, as attributes may make a node thousands of times longer than others,
+/// also where a part would be too long to be read again.
+fn cut_to_size(nodes: &[Node]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for end in tree::cut(nodes) {
+        for (at, node) in nodes.iter().enumerate().take(end).skip(start) {
+            let len = 512
+                + node.name.len()
+                + node.extensions.iter().map(|e| e.data.len() + 16).sum::<usize>()
+                + node.content.iter().map(entry_len).sum::<usize>();
+            if bytes > 0 && bytes + len > PART_BYTES {
+                ends.push(at);
+                bytes = 0;
+            }
+            bytes += len;
+        }
+        ends.push(end);
+        (start, bytes) = (end, 0);
+    }
+    ends
+}
+
+fn entry_len(entry: &Entry) -> usize {
+    if let Entry::Inline { bytes } = entry { bytes.len() + 16 } else { 48 }
 }
 
 impl Reader {

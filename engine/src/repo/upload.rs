@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
+use crate::format::frame::FrameRecord;
 use crate::format::index::{IndexObject, IndexedPack};
 use crate::id::{IndexId, SessionId};
 use crate::repo::Repository;
@@ -20,6 +21,9 @@ use crate::store::PutMode;
 const PACKS_PER_INDEX: usize = 24;
 /// Packs named by one index object at the very most.
 const MAX_PACKS_PER_INDEX: usize = 512;
+/// An index object takes no further pack once it is this long. A pack of tiny blobs may
+/// bring as many bytes of records as it has; readers take up to [`crate::format::MAX_INDEX_BYTES`].
+const FULL_INDEX_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 struct State {
@@ -104,7 +108,7 @@ impl Uploads {
         }
         self.check()?;
         while !locked(&self.state).unlisted.is_empty() {
-            write_index(&self.repo, self.session, &self.state, 1)?;
+            write_index(&self.repo, self.session, &self.state, true)?;
         }
         Ok(std::mem::take(&mut locked(&self.state).listed))
     }
@@ -148,7 +152,7 @@ fn serve(
                     now.buffers.push(pack.bytes);
                 }
                 drop(now);
-                write_index(repo, session, state, PACKS_PER_INDEX)
+                write_index(repo, session, state, false)
             });
         if let Err(error) = result {
             let mut now = locked(state);
@@ -158,14 +162,15 @@ fn serve(
     }
 }
 
-/// Names what is durable, once there are `at_least` packs of it.
-fn write_index(repo: &Repository, session: SessionId, state: &Mutex<State>, at_least: usize) -> Result<()> {
+/// Names what is durable, once there is enough for an index object, or at once if it is the
+/// `last`.
+fn write_index(repo: &Repository, session: SessionId, state: &Mutex<State>, last: bool) -> Result<()> {
     let packs = {
         let mut now = locked(state);
-        if now.unlisted.len() < at_least {
+        let (count, full) = enough(&now.unlisted);
+        if count == 0 || !(last || full || count >= PACKS_PER_INDEX) {
             return Ok(());
         }
-        let count = now.unlisted.len().min(MAX_PACKS_PER_INDEX);
         now.unlisted.drain(..count).collect()
     };
     let object = IndexObject { session, replaces: Vec::new(), packs, extensions: Vec::new() };
@@ -175,4 +180,16 @@ fn write_index(repo: &Repository, session: SessionId, state: &Mutex<State>, at_l
     now.stored_bytes += bytes.len() as u64;
     now.listed.push((id, object));
     Ok(())
+}
+
+/// How many of the first packs fit into one index object, and whether that is full by them.
+fn enough(packs: &[IndexedPack]) -> (usize, bool) {
+    let mut bytes = 0;
+    for (count, pack) in (1..).zip(packs) {
+        bytes += pack.frames.iter().map(FrameRecord::encoded_len).sum::<usize>();
+        if bytes >= FULL_INDEX_BYTES || count == MAX_PACKS_PER_INDEX {
+            return (count, true);
+        }
+    }
+    (packs.len(), false)
 }

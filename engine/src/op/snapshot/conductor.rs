@@ -351,7 +351,8 @@ impl<'a> Conductor<'a> {
             thread_local! {
                 static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
             }
-            let result = BUFFER.with_borrow_mut(|buffer| reading::read_batch(tools, batch, buffer));
+            let read = || BUFFER.with_borrow_mut(|buffer| reading::read_batch(tools, batch, buffer));
+            let result = reading::or_panicked(read);
             drop(sender.send(Done::Batch { bytes, result }));
         });
     }

@@ -221,7 +221,8 @@ impl<'t> LargeReader<'t, '_> {
             large.awaited += 1;
             let (window, done, session) = (window.clone(), done.clone(), self.tools.session);
             scope.spawn(move |_| {
-                let stored = session.store(BlobKind::Chunk, &window.bytes[range]).map(|s| s.id);
+                let store = || session.store(BlobKind::Chunk, &window.bytes[range]).map(|s| s.id);
+                let stored = reading::or_panicked(store);
                 drop(window);
                 // The receiver is gone only when the run has failed already.
                 drop(done.send(wrap((number, part, stored))));

@@ -25,7 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::chunk::Cutter;
-use crate::error::{Error, ProblemKind, Result};
+use crate::error::{Error, Result};
 use crate::format::snapshot::SnapshotV1;
 use crate::format::wire::{Bytes, Stamp, Text};
 use crate::progress::Progress;
@@ -104,7 +104,7 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
         description: Text(options.description.clone()),
         parent: parent_id,
         program: PROGRAM.into(),
-        partial: tally.problems.iter().any(|p| leaves_gaps(p.kind)),
+        partial: tally.gaps,
         root,
         counts,
         problem_count: tally.problem_count,
@@ -141,11 +141,6 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
         seconds: (clock.now_ns() - began_ns) as f64 / 1e9,
         free_bytes: repo.store().free_bytes(),
     })
-}
-
-/// Does a problem of this kind mean that something is not in the snapshot as it was?
-fn leaves_gaps(kind: ProblemKind) -> bool {
-    !matches!(kind, ProblemKind::LiveDatabase | ProblemKind::OutsideLink | ProblemKind::Metadata)
 }
 
 /// The arguments, absolute and without `.` and `..`, sorted: what the snapshot records and by

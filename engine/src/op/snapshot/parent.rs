@@ -37,6 +37,11 @@ impl ParentSnapshot {
     pub fn choose(session: &Session, options: &SnapshotOptions, host: &str, paths: &[Bytes]) -> Result<Self> {
         let reader = Reader::with_index(session.repo(), session.index().clone());
         let snapshot = match options.parent {
+            // What was forgotten, or never committed, is no base to stand on: a prune may take its
+            // data away without this run being told.
+            Parent::Given(id) if !session.ledger().committed().contains(&id) => {
+                return Err(Error::NotFound { what: format!("snapshot {}", id.short()) });
+            }
             Parent::Given(id) => Some(session.repo().snapshot(id)?),
             Parent::Automatic => newest(session, host, paths)?,
         };
@@ -95,6 +100,7 @@ impl ParentSnapshot {
             }
             Err(error) => {
                 tracing::warn!(%error, "parent directory not readable, reading the source");
+                session.be_wary();
                 Children::new()
             }
         }
@@ -122,7 +128,10 @@ impl ParentSnapshot {
                         && match self.reader.list(*id) {
                             Ok(list) => self.known(&list.entries, session)?,
                             Err(Error::Interrupted) => return Err(Error::Interrupted),
-                            Err(_) => false,
+                            Err(_) => {
+                                session.be_wary();
+                                false
+                            }
                         }
                 }
                 Entry::Hole { .. } | Entry::Inline { .. } => true,

@@ -7,7 +7,7 @@
 use super::builder::Slot;
 use super::tally::Compared;
 use crate::chunk::Cutter;
-use crate::error::{Problem, ProblemKind, Result};
+use crate::error::{Error, Problem, ProblemKind, Result};
 use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::{
     CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node,
@@ -46,6 +46,13 @@ pub struct Tools<'a> {
     pub cutter: &'a Cutter,
     pub names: &'a Names,
     pub progress: &'a dyn Progress,
+}
+
+/// The result of a worker's task; of one that panics, an error: the conductor waits for an answer
+/// to each, and would wait for ever.
+pub fn or_panicked<T>(task: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(task))
+        .unwrap_or_else(|_| Err(Error::Internal("a worker panicked".into())))
 }
 
 /// Opens what the walk saw. `Err` holds the outcome of a file that cannot be opened.

@@ -14,9 +14,16 @@ pub struct Tally {
     pub read_again: BTreeMap<String, u64>,
     pub problem_count: u64,
     pub problems: Vec<Problem>,
+    /// A problem means that something is not in the snapshot as it was.
+    pub gaps: bool,
     pub outside_links: u64,
     pub outside_bytes: u64,
     live_databases: HashSet<String>,
+}
+
+/// Does a problem of this kind mean that something is not in the snapshot as it was?
+fn leaves_gaps(kind: ProblemKind) -> bool {
+    !matches!(kind, ProblemKind::LiveDatabase | ProblemKind::OutsideLink | ProblemKind::Metadata)
 }
 
 /// How a file compares with the parent snapshot.
@@ -39,6 +46,7 @@ impl Tally {
         }
         progress.problem(&problem);
         self.problem_count += 1;
+        self.gaps |= leaves_gaps(problem.kind);
         if self.problems.len() < KEPT_PROBLEMS {
             self.problems.push(problem);
         }

@@ -26,6 +26,9 @@ struct PackRow {
     epoch: u16,
     pack_kind: u8,
     usable: bool,
+    /// Are its entries in the look-up? Not when that was built anew while no index object
+    /// named the pack.
+    held: bool,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +57,8 @@ pub struct Catalogue {
     numbers: HashMap<PackId, PackNumber>,
     objects: HashMap<IndexId, Vec<PackNumber>>,
     vouched: Vec<(SnapshotId, u64)>,
+    /// The look-up was built anew since this was loaded or last asked.
+    released: bool,
 }
 
 impl Catalogue {
@@ -77,6 +82,7 @@ impl Catalogue {
             numbers,
             objects: stored.objects.into_iter().collect(),
             vouched: stored.vouched,
+            released: false,
         })
     }
 
@@ -123,17 +129,30 @@ impl Catalogue {
         self.objects.keys().copied()
     }
 
-    /// Number of a pack.
-    pub fn number(&self, id: &PackId) -> Option<PackNumber> {
-        self.numbers.get(id).copied()
-    }
-
     /// Entries that the look-up should hold.
     pub fn entry_count(&self) -> u64 {
         self.entries
     }
 
-    /// Notes an index object; gives those of its packs that had no number before.
+    /// The look-up is about to be built anew: it holds nothing yet.
+    pub fn release(&mut self) {
+        self.released = true;
+        self.entries = 0;
+        self.packs.iter_mut().for_each(|row| row.held = false);
+    }
+
+    /// Was the look-up built anew since this was last asked?
+    pub fn take_released(&mut self) -> bool {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Forgets one index object.
+    pub fn drop_object(&mut self, id: &IndexId) {
+        self.objects.remove(id);
+    }
+
+    /// Notes an index object; gives those of its packs that the look-up does not hold yet and
+    /// must be given now.
     pub fn register<'o>(
         &mut self,
         id: IndexId,
@@ -151,7 +170,11 @@ impl Catalogue {
                     epoch: pack.epoch,
                     pack_kind: pack.pack_kind,
                     usable: false,
+                    held: false,
                 });
+            }
+            let row = &mut self.packs[number as usize];
+            if !std::mem::replace(&mut row.held, true) {
                 self.entries += pack.frames.iter().map(|f| f.blobs.len() as u64).sum::<u64>();
                 fresh.push((number, pack));
             }

@@ -110,7 +110,7 @@ fn decode_place(key: &[u8], value: &[u8]) -> Option<Place> {
 }
 
 impl Lookup for DiskIndex {
-    fn places(&self, blob: &BlobRef) -> Result<Vec<Place>> {
+    fn places(&mut self, blob: &BlobRef) -> Result<Vec<Place>> {
         let key = key(blob.kind as u8, &blob.id);
         guarded(|| {
             self.blobs

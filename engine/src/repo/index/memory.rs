@@ -42,6 +42,7 @@ pub fn key(kind: u8, id: &BlobId) -> Key {
 }
 
 impl MemoryIndex {
+    /// At the first look-up, not at each insertion: thousands of objects are taken in one by one.
     fn sort(&mut self) {
         if !self.sorted {
             self.rows.sort_unstable_by_key(|row| row.key);
@@ -51,9 +52,9 @@ impl MemoryIndex {
 }
 
 impl Lookup for MemoryIndex {
-    fn places(&self, blob: &BlobRef) -> Result<Vec<Place>> {
+    fn places(&mut self, blob: &BlobRef) -> Result<Vec<Place>> {
         let key = key(blob.kind as u8, &blob.id);
-        debug_assert!(self.sorted || self.rows.is_empty());
+        self.sort();
         let start = self.rows.partition_point(|row| row.key < key);
         let found = self.rows[start..].iter().take_while(|row| row.key == key).map(|row| Place {
             pack: row.pack,
@@ -96,7 +97,6 @@ impl Lookup for MemoryIndex {
             }
         }
         self.sorted = false;
-        self.sort();
         Ok(())
     }
 

@@ -77,7 +77,7 @@ pub struct PackInfo {
 /// then builds another one from the sealed index objects.
 pub trait Lookup: Send {
     /// Every place known, in no order.
-    fn places(&self, blob: &BlobRef) -> Result<Vec<Place>>;
+    fn places(&mut self, blob: &BlobRef) -> Result<Vec<Place>>;
     /// Takes in packs under their numbers.
     fn insert(&mut self, packs: &[(PackNumber, &IndexedPack)]) -> Result<()>;
     /// Makes durable what was taken in.
@@ -95,11 +95,12 @@ enum Backend {
 /// The index of an opened repository.
 pub struct Index {
     repo: Repository,
-    lock: Option<CacheLock>,
     catalogue: RwLock<Catalogue>,
     packs: RwLock<Vec<PackInfo>>,
     standing: HashSet<PackId>,
     backend: Mutex<Backend>,
+    /// Stands last, as it is dropped last: nobody may open sled before it was closed here.
+    lock: Option<CacheLock>,
 }
 
 impl std::fmt::Debug for Index {
@@ -138,11 +139,11 @@ impl Index {
         let new: Vec<IndexId> = objects.iter().filter(|id| !catalogue.knows(id)).copied().collect();
         let index = Self {
             repo: repo.clone(),
-            lock,
             catalogue: RwLock::new(catalogue),
             packs: RwLock::default(),
             standing,
             backend: Mutex::new(backend),
+            lock,
         };
         if !new.is_empty() {
             tracing::debug!(objects = new.len(), "reading index objects");
@@ -158,18 +159,31 @@ impl Index {
     /// Takes in index objects that are durable.
     fn take_in(&self, objects: Vec<(IndexId, IndexObject)>) -> Result<()> {
         let mut backend = self.backend();
-        self.unclean(&backend);
+        let marked = self.unclean(&backend);
         let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
+        if !marked {
+            // Rows that a crash leaves in sled beside an old catalogue could be taken for those of
+            // other packs.
+            let mut memory = MemoryIndex::default();
+            rebuild(&self.repo, &mut catalogue, &mut memory)?;
+            *backend = Backend::Memory(memory);
+        }
         for (id, object) in objects {
-            let fresh = catalogue.register(id, &object);
-            let taken = self.opened(&mut backend, &catalogue).and_then(|lookup| lookup.insert(&fresh));
+            // Opened first: should it be built anew, it must not take this object for known.
+            let taken = self.opened(&mut backend, &mut catalogue).and_then(|lookup| {
+                let fresh = catalogue.register(id, &object);
+                lookup.insert(&fresh)
+            });
             if let Err(error) = taken {
                 tracing::warn!(%error, "index on disk failed, using memory");
                 let mut memory = MemoryIndex::default();
-                rebuild(&self.repo, &catalogue, &mut memory)?;
+                rebuild(&self.repo, &mut catalogue, &mut memory)?;
+                memory.insert(&catalogue.register(id, &object))?;
                 *backend = Backend::Memory(memory);
             }
         }
+        // From here on the file is [`Index::save`]'s to write.
+        catalogue.take_released();
         Ok(())
     }
 
@@ -249,14 +263,23 @@ impl Index {
 
     fn look_up(&self, blob: &BlobRef) -> Result<Vec<Place>> {
         let mut backend = self.backend();
-        let catalogue = self.catalogue.read().unwrap_or_else(|e| e.into_inner());
-        match self.opened(&mut backend, &catalogue).and_then(|lookup| lookup.places(blob)) {
-            Ok(places) => Ok(places),
+        // Its turn comes after the backend's, so this lock waits for nobody who looks something up.
+        let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
+        match self.opened(&mut backend, &mut catalogue).and_then(|lookup| lookup.places(blob)) {
+            Ok(places) => {
+                // Built anew and flushed, nothing taken in since: its count is that of the file again.
+                if let (true, Some(cache), Backend::Disk(_)) =
+                    (catalogue.take_released(), self.repo.cache(), &*backend)
+                {
+                    catalogue.store(cache);
+                }
+                Ok(places)
+            }
             Err(error) => {
                 tracing::warn!(%error, "index on disk failed, using memory");
                 self.unclean(&backend);
                 let mut memory = MemoryIndex::default();
-                rebuild(&self.repo, &catalogue, &mut memory)?;
+                rebuild(&self.repo, &mut catalogue, &mut memory)?;
                 let places = memory.places(blob);
                 *backend = Backend::Memory(memory);
                 places
@@ -269,7 +292,7 @@ impl Index {
     }
 
     /// What answers, opening sled if it is due.
-    fn opened<'b>(&self, backend: &'b mut Backend, catalogue: &Catalogue) -> Result<&'b mut dyn Lookup> {
+    fn opened<'b>(&self, backend: &'b mut Backend, catalogue: &mut Catalogue) -> Result<&'b mut dyn Lookup> {
         if let (Backend::Closed, Some(cache)) = (&*backend, self.repo.cache()) {
             match DiskIndex::open(&cache.index_dir(), catalogue.entry_count()) {
                 Ok(disk) => *backend = Backend::Disk(disk),
@@ -288,13 +311,18 @@ impl Index {
         }
     }
 
-    /// Before sled changes: without its catalogue it will be built anew.
-    fn unclean(&self, backend: &Backend) {
-        if let (Some(_), Some(cache)) = (&self.lock, self.repo.cache())
-            && !matches!(backend, Backend::Memory(_))
-            && !cache.remove(catalogue::FILE)
-        {
-            tracing::warn!("cannot mark the index as open");
+    /// Before sled changes: without its catalogue it will be built anew. `false` if that could not
+    /// be made sure.
+    fn unclean(&self, backend: &Backend) -> bool {
+        match (&self.lock, self.repo.cache()) {
+            (Some(_), Some(cache)) if !matches!(backend, Backend::Memory(_)) => {
+                let removed = cache.remove(catalogue::FILE);
+                if !removed {
+                    tracing::warn!("cannot mark the index as open, using memory");
+                }
+                removed
+            }
+            _ => true,
         }
     }
 
@@ -357,20 +385,18 @@ fn read_objects(repo: &Repository, ids: &[IndexId]) -> Result<Vec<(IndexId, Inde
     Ok(parts.into_iter().flatten().collect())
 }
 
-/// Fills `lookup` from the sealed objects that `catalogue` knows, under its numbers.
-fn rebuild(repo: &Repository, catalogue: &Catalogue, lookup: &mut dyn Lookup) -> Result<()> {
+/// Fills the empty `lookup` from the sealed objects that `catalogue` knows, under its numbers.
+/// An object that cannot be read any more is not known any more.
+fn rebuild(repo: &Repository, catalogue: &mut Catalogue, lookup: &mut dyn Lookup) -> Result<()> {
+    catalogue.release();
     let ids: Vec<_> = catalogue.object_ids().collect();
-    let mut done = HashSet::new();
     for batch in ids.chunks(32) {
-        for (_, object) in read_objects(repo, batch)? {
-            let packs: Vec<_> = object
-                .packs
-                .iter()
-                .filter(|p| done.insert(p.id))
-                .filter_map(|p| Some((catalogue.number(&p.id)?, p)))
-                .collect();
-            lookup.insert(&packs)?;
+        let mut lost: HashSet<IndexId> = batch.iter().copied().collect();
+        for (id, object) in read_objects(repo, batch)? {
+            lost.remove(&id);
+            lookup.insert(&catalogue.register(id, &object))?;
         }
+        lost.iter().for_each(|id| catalogue.drop_object(id));
     }
     lookup.flush()
 }
