@@ -7,15 +7,16 @@ pub mod keys;
 pub mod keytext;
 pub mod lease;
 pub mod ledger;
+pub mod lookup;
 pub mod reader;
 pub mod session;
 pub mod snapshots;
+pub mod trees;
 
 mod frames;
 mod objects;
 mod packer;
 mod packfile;
-mod trees;
 mod upload;
 
 use std::path::PathBuf;

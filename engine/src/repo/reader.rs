@@ -5,11 +5,13 @@
 //! the index is made anew; then a condemned copy that still stands.
 //!
 //! Memory: shared frames and bases are kept in one cache of [`CACHE_BYTES`]; a large chunk that
-//! is alone in its frame is handed out and not kept.
+//! is alone in its frame is handed out and not kept. Two threads that want the same shared frame at
+//! once decode it once: the second waits for that frame, never for a lock on the cache. Who decodes
+//! waits at most for frames of lesser height, so no two can wait for each other.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use crate::error::{Error, Malformed, Result};
 use crate::format::content::Entry;
@@ -42,9 +44,13 @@ impl Deref for BlobBytes {
 
 type FrameKey = (PackId, u32);
 
-/// Frames by use, oldest out first.
+/// A frame that some thread is decoding; `None` once that failed.
+type InFlight = Arc<OnceLock<Option<Arc<Vec<u8>>>>>;
+
+/// Frames by use, oldest out first, and those on their way.
 #[derive(Default)]
 struct FrameCache {
+    in_flight: HashMap<FrameKey, InFlight>,
     frames: HashMap<FrameKey, Arc<Vec<u8>>>,
     order: VecDeque<FrameKey>,
     bytes: usize,
@@ -164,18 +170,11 @@ impl Reader {
     fn read_place(&self, index: &Index, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
         let pack = index.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
         let object: ObjectName = pack.id.into();
-        let key = (pack.id, place.offset);
         let shared = place.blob_len != place.plain_len;
-        let cached = self.cache.lock().unwrap_or_else(|e| e.into_inner()).get(&key);
-        let frame = match cached {
-            Some(frame) => frame,
-            None => {
-                let frame = Arc::new(self.read_frame(&object, pack.epoch, place)?);
-                if shared || blob.kind.is_metadata() {
-                    self.cache.lock().unwrap_or_else(|e| e.into_inner()).put(key, frame.clone());
-                }
-                frame
-            }
+        let frame = if shared || blob.kind.is_metadata() {
+            self.shared_frame(&object, (pack.id, place.offset), pack.epoch, place)?
+        } else {
+            Arc::new(self.read_frame(&object, pack.epoch, place)?)
         };
         let start = place.blob_offset as usize;
         let end = start + place.blob_len as usize;
@@ -186,6 +185,49 @@ impl Reader {
             return Err(Error::corrupt(&object, format!("frame at {} holds another {blob}", place.offset)));
         }
         Ok(BlobBytes { frame, start, end })
+    }
+
+    fn cache(&self) -> MutexGuard<'_, FrameCache> {
+        self.cache.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A frame from the cache, or decoded by exactly one of those who want it.
+    fn shared_frame(
+        &self,
+        object: &ObjectName,
+        key: FrameKey,
+        epoch: u16,
+        place: &Place,
+    ) -> Result<Arc<Vec<u8>>> {
+        let in_flight = {
+            let mut cache = self.cache();
+            if let Some(frame) = cache.get(&key) {
+                return Ok(frame);
+            }
+            cache.in_flight.entry(key).or_default().clone()
+        };
+        let mut failure = None;
+        let decoded = in_flight.get_or_init(|| {
+            let frame = self.read_frame(object, epoch, place).map(Arc::new);
+            let mut cache = self.cache();
+            cache.in_flight.remove(&key);
+            match frame {
+                Ok(frame) => {
+                    cache.put(key, frame.clone());
+                    Some(frame)
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    None
+                }
+            }
+        });
+        match (decoded, failure) {
+            (Some(frame), _) => Ok(frame.clone()),
+            (None, Some(error)) => Err(error),
+            // Another thread failed; its reason is not ours to guess.
+            (None, None) => self.read_frame(object, epoch, place).map(Arc::new),
+        }
     }
 
     fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Vec<u8>> {

@@ -1,12 +1,22 @@
 //! Content lists and directories: cut and stored by a session, joined again by a reader.
 
 use crate::error::{Error, Malformed, Result};
+use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::content::{self, Entry, INLINE_ENTRIES, ListV1, MAX_LIST_DEPTH};
 use crate::format::tree::{self, Node, PartRef, TreeV1};
 use crate::format::wire;
 use crate::id::{BlobId, BlobKind};
-use crate::repo::reader::Reader;
+use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::session::Session;
+
+/// A stretch of a file: where it begins and what is there: a chunk, a hole, or inline bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Never a list or a tree, never empty.
+    pub entry: Entry,
+}
 
 impl Session {
     /// The content of a node: a long list becomes list blobs, and lists of lists.
@@ -60,18 +70,34 @@ impl Reader {
         let tree = self.tree_blob(BlobKind::Tree, id)?;
         let mut nodes: Vec<Node> = tree.nodes;
         for part in &tree.parts {
-            let stretch = self.tree_blob(BlobKind::TreePart, part.id)?;
-            let fits = stretch.parts.is_empty()
-                && stretch.nodes.len() as u64 == part.count
-                && stretch.nodes.first().is_some_and(|n| n.name == part.first)
-                && nodes.last().is_none_or(|last| last.name < part.first);
-            if !fits {
-                let what = format!("tree part {}", part.id.short());
-                return Err(Malformed::new("is not the stretch its tree says").of(what));
+            let stretch = self.part(part)?;
+            if nodes.last().is_some_and(|last| last.name >= part.first) {
+                return Err(misplaced(part));
             }
-            nodes.extend(stretch.nodes);
+            nodes.extend(stretch);
         }
         Ok((nodes, tree.parts.into_iter().map(|p| p.id).collect()))
+    }
+
+    /// One node of a directory: of a cut one, only the part that could have it is read.
+    pub fn child(&self, tree: BlobId, name: &[u8]) -> Result<Option<Node>> {
+        let mut tree = self.tree_blob(BlobKind::Tree, tree)?;
+        let at = tree.parts.partition_point(|part| &part.first[..] <= name);
+        if let Some(part) = at.checked_sub(1).and_then(|i| tree.parts.get(i)) {
+            tree.nodes = self.part(part)?;
+        }
+        Ok(match tree.nodes.binary_search_by(|node| node.name[..].cmp(name)) {
+            Ok(found) => Some(tree.nodes.swap_remove(found)),
+            Err(_) => None,
+        })
+    }
+
+    fn part(&self, part: &PartRef) -> Result<Vec<Node>> {
+        let stretch = self.tree_blob(BlobKind::TreePart, part.id)?;
+        let fits = stretch.parts.is_empty()
+            && stretch.nodes.len() as u64 == part.count
+            && stretch.nodes.first().is_some_and(|n| n.name == part.first);
+        if fits { Ok(stretch.nodes) } else { Err(misplaced(part)) }
     }
 
     /// One tree or part as it is stored.
@@ -93,10 +119,49 @@ impl Reader {
         Ok(list)
     }
 
+    /// A file's content as pieces in order, and its length. Some 64 bytes for each chunk.
+    pub fn pieces(&self, content: &[Entry]) -> Result<(Vec<Piece>, u64)> {
+        let mut pieces = Vec::new();
+        let mut offset = 0u64;
+        for entry in self.expand(content) {
+            let entry = entry?;
+            let refuse = |why: &str| Err(Error::corrupt("content", why));
+            match &entry {
+                Entry::Chunk { len, .. } if *len > MAX_FRAME_PLAIN_BYTES => {
+                    return refuse("a chunk is longer than any frame");
+                }
+                Entry::Tree { .. } => return refuse("a directory stands in a file"),
+                _ => {}
+            }
+            let len = entry.content_len();
+            let end = offset.checked_add(len).filter(|end| i64::try_from(*end).is_ok());
+            if len > 0 {
+                pieces.push(Piece { offset, entry });
+            }
+            let Some(end) = end else { return refuse("it is longer than any file") };
+            offset = end;
+        }
+        Ok((pieces, offset))
+    }
+
+    /// A chunk of a content list, its length checked too.
+    pub fn chunk(&self, id: BlobId, len: u32) -> Result<BlobBytes> {
+        let bytes = self.blob(BlobKind::Chunk, id)?;
+        if bytes.len() == len as usize {
+            return Ok(bytes);
+        }
+        let reason = format!("has {} bytes where its list says {len}", bytes.len());
+        Err(Error::corrupt(format!("chunk {}", id.short()), reason))
+    }
+
     /// Every chunk, hole and stretch of inline bytes of a file's content, lists opened on the way.
     pub fn expand<'r>(&'r self, entries: &[Entry]) -> Expand<'r> {
         Expand { reader: self, stack: vec![Vec::from(entries).into_iter()], failed: false }
     }
+}
+
+fn misplaced(part: &PartRef) -> Error {
+    Malformed::new("is not the stretch its tree says").of(format!("tree part {}", part.id.short()))
 }
 
 /// Iterator of [`Reader::expand`].

@@ -370,31 +370,34 @@ mod tests {
     /// Does something only in the process that the next test starts.
     #[test]
     fn foreign_fault() {
-        if std::env::var_os(FOREIGN).is_none() {
-            return;
-        }
+        let Some(how) = std::env::var_os(FOREIGN) else { return };
         install_sigbus_guard().unwrap();
-        let (file, _) = file(8192);
-        let mapped = MappedFile::new(file.reopen().unwrap(), 8192).unwrap();
+        let file = file(3 * 4096).0.into_file(); // has no name that could be left behind
+        let mapped = MappedFile::new(file.try_clone().unwrap(), 3 * 4096).unwrap();
         mapped.copy_into(0, &mut [0]).unwrap();
-        file.as_file().set_len(0).unwrap();
+        file.set_len(0).unwrap();
         let window = mapped.window.lock().unwrap();
         let mapped_bytes = window.as_ref().unwrap().map.as_ptr();
+        // Whoever is guarded is guarded for the first page only, and the fault is beyond it.
+        let page_bytes = 4096;
+        let _guarded = (how == "beside").then(|| guard::Guarded::enter(mapped_bytes as usize, page_bytes));
         // SAFETY: none: it faults outside of any guarded copy, which is the point.
-        let byte = unsafe { mapped_bytes.read_volatile() };
+        let byte = unsafe { mapped_bytes.add(2 * page_bytes).read_volatile() };
         panic!("read {byte} behind the end of a file");
     }
 
     #[test]
     fn a_fault_that_is_not_ours_still_kills() {
         use std::os::unix::process::ExitStatusExt;
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "source::mapped::tests::foreign_fault"])
-            .env(FOREIGN, "1")
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGBUS));
+        for how in ["unguarded", "beside"] {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "source::mapped::tests::foreign_fault"])
+                .env(FOREIGN, how)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGBUS), "{how}");
+        }
     }
 }

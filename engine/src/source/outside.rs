@@ -25,7 +25,7 @@ use crate::error::{Problem, ProblemKind};
 /// Names looked at in all to size what lies outside.
 const MEASURE_BUDGET: u64 = 100_000;
 /// Links named in the one problem that is recorded.
-const NAMED: usize = 10;
+const NAMED: usize = 3;
 
 /// What is stored: all below the roots but what was left out.
 #[derive(Debug, Clone, Copy)]
@@ -170,7 +170,10 @@ impl OutsideReport {
         };
         let bound = if self.whole { "" } else { "at least " };
         message.push_str(&format!(" to what is not stored ({bound}{} bytes): ", self.bytes));
-        let one = |l: &OutsideLink| format!("{} -> {}", shown(&l.link), shown(&l.real));
+        let one = |l: &OutsideLink| {
+            let name = l.link.file_name().map_or(l.link.as_path(), Path::new);
+            format!("{} -> {}", shown(name), shown(&l.target))
+        };
         message.push_str(&self.links.iter().take(NAMED).map(one).collect::<Vec<_>>().join(", "));
         if let Some(more) = self.links.len().checked_sub(NAMED).filter(|n| *n > 0) {
             message.push_str(&format!(" and {more} more"));

@@ -28,7 +28,10 @@ use crate::source::{
 /// A run of neighbours: at most so many bytes of files.
 const BATCH_BYTES: u64 = 2 << 20;
 /// A run of neighbours: at most so many files.
-const BATCH_FILES: usize = 256;
+const BATCH_FILES: usize = 64;
+/// What a queued file counts for besides its length: it may keep a directory open, and
+/// descriptors are few.
+const QUEUED_FILE_BYTES: u64 = 128 << 10;
 
 /// What comes back from the pool.
 enum Done {
@@ -316,8 +319,9 @@ impl<'a> Conductor<'a> {
             return self.read_large(file, hands, scope);
         }
         self.batch.push(file);
-        self.batch_bytes += size;
-        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
+        self.batch_bytes += size + QUEUED_FILE_BYTES;
+        let read_bytes = self.batch_bytes - self.batch.len() as u64 * QUEUED_FILE_BYTES;
+        if read_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
             self.send_batch(hands, scope);
         }
         self.take_results(hands, IN_FLIGHT_BYTES)

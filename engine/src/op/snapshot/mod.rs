@@ -35,7 +35,7 @@ use crate::repo::{PROGRAM, Repository};
 use conductor::Conductor;
 use parent::ParentSnapshot;
 
-/// Small files queued for reading, by length.
+/// Small files queued for reading, by length and a surcharge for each.
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 /// A run that a prune overtook begins anew so many times; what it stored is adopted.
 const ATTEMPTS: usize = 3;

@@ -1,0 +1,132 @@
+//! Where time goes: each stage of the pipeline alone, one thread unless it says otherwise.
+//! `cargo bench -p ballast-benches --bench stages`; throughput is of plaintext.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use ballast::chunk::{CutParams, Cutter, Rule};
+use ballast::codec;
+use ballast::crypto::aead::SealKey;
+use ballast::crypto::hash::{IdKeys, object_name};
+use ballast::entropy::Surroundings;
+use ballast::error::Result;
+use ballast::id::{BlobKind, BlobRef};
+use ballast::progress::Silent;
+use ballast::repo::session::Session;
+use ballast::repo::{InitOptions, OpenOptions, Repository};
+use ballast::store::memory::MemoryStore;
+use ballast_benches::{noise, text, weights};
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, bench};
+
+const CHUNK: usize = 1 << 20;
+const WINDOW: usize = 32 << 20;
+
+fn main() {
+    divan::main();
+}
+
+#[bench]
+fn copy(bencher: Bencher<'_, '_>) {
+    let (from, mut to) = (noise(WINDOW, 1), vec![0; WINDOW]);
+    bencher.counter(BytesCount::new(WINDOW)).bench_local(|| to.copy_from_slice(black_box(&from)));
+}
+
+#[bench]
+fn cut_sequential(bencher: Bencher<'_, '_>) {
+    let (cutter, data) = (cutter(), noise(WINDOW, 2));
+    bencher
+        .counter(BytesCount::new(WINDOW))
+        .bench_local(|| cutter.cut_window(black_box(&data), true, Rule::PLAIN));
+}
+
+#[bench]
+fn cut_all_threads(bencher: Bencher<'_, '_>) {
+    let (cutter, data) = (cutter(), noise(WINDOW, 2));
+    bencher
+        .counter(BytesCount::new(WINDOW))
+        .bench_local(|| cutter.cut_window_parallel(black_box(&data), true, Rule::PLAIN));
+}
+
+#[bench]
+fn hash_keyed(bencher: Bencher<'_, '_>) {
+    let (keys, data) = (IdKeys::derive(&[1; 32]), noise(CHUNK, 3));
+    bencher.counter(BytesCount::new(CHUNK)).bench_local(|| keys.id(BlobKind::Chunk, black_box(&data)));
+}
+
+#[bench]
+fn hash_of_pack(bencher: Bencher<'_, '_>) {
+    let data = noise(16 << 20, 3);
+    bencher.counter(BytesCount::new(data.len())).bench_local(|| object_name(black_box(&data)));
+}
+
+#[bench(args = ["noise", "weights", "text"])]
+fn encode(bencher: Bencher<'_, '_>, kind: &str) {
+    let (data, mut out) = (sample(kind), Vec::new());
+    bencher.counter(BytesCount::new(CHUNK)).bench_local(|| codec::encode(black_box(&data), &mut out));
+}
+
+#[bench(args = ["weights", "text"])]
+fn decode(bencher: Bencher<'_, '_>, kind: &str) {
+    let (data, mut stored, mut out) = (sample(kind), Vec::new(), vec![0; CHUNK]);
+    let how = codec::encode(&data, &mut stored);
+    bencher.counter(BytesCount::new(CHUNK)).bench_local(|| -> Result<(), _> {
+        codec::decode(how.encoding as u8, how.codec_version, black_box(&stored), &mut out)
+    });
+}
+
+#[bench]
+fn seal(bencher: Bencher<'_, '_>) {
+    let (key, data, mut out) = (SealKey::new(&[2; 32]), noise(CHUNK, 4), vec![0; CHUNK + 16]);
+    bencher
+        .counter(BytesCount::new(CHUNK))
+        .bench_local(|| key.seal_into(&[3; 24], b"associated", black_box(&data), &mut out));
+}
+
+#[bench]
+fn open(bencher: Bencher<'_, '_>) {
+    let key = SealKey::new(&[2; 32]);
+    let sealed = key.seal(&[3; 24], b"associated", &noise(CHUNK, 4));
+    let mut out = vec![0; CHUNK];
+    bencher
+        .counter(BytesCount::new(CHUNK))
+        .bench_local(|| key.open_into(&[3; 24], b"associated", black_box(&sealed), &mut out));
+}
+
+/// One look-up in sled, of 100,000 entries.
+#[bench]
+fn look_up(bencher: Bencher<'_, '_>) {
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let options = OpenOptions { cache_dir: Some(cache.path().to_owned()), ..OpenOptions::default() };
+    let store = Arc::new(MemoryStore::new());
+    let init = InitOptions { kdf: ballast::crypto::kdf::CHEAP, ..InitOptions::default() };
+    let repo =
+        Repository::init(store, b"bench", &init, &options, Surroundings::system()).expect("a repository");
+    let mut session = Session::begin(&repo, "bench", false, &Silent).expect("a session");
+    let ids: Vec<BlobRef> = (0..100_000u64)
+        .map(|i| {
+            let stored = session.store(BlobKind::Chunk, &i.to_le_bytes().repeat(8)).expect("a stored blob");
+            BlobRef::new(BlobKind::Chunk, stored.id)
+        })
+        .collect();
+    let objects = session.flush().expect("durable packs");
+    session.index().absorb(objects, None).expect("an index");
+    let index = session.index().clone();
+    let mut at = 0;
+    bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
+        at = (at + 7919) % ids.len();
+        index.usable_pack(black_box(&ids[at]))
+    });
+}
+
+fn cutter() -> Cutter {
+    Cutter::new(&[9; 32], 1, CutParams::default()).expect("valid parameters")
+}
+
+fn sample(kind: &str) -> Vec<u8> {
+    match kind {
+        "weights" => weights(CHUNK, 5),
+        "text" => text(CHUNK, 5),
+        _ => noise(CHUNK, 5),
+    }
+}

@@ -1,0 +1,185 @@
+//! What can be typed. The doc comments are the help: written for a tired person.
+
+mod key;
+mod look;
+mod restore;
+mod snapshot;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
+pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
+pub use restore::{OverwriteArg, RestoreArgs};
+pub use snapshot::SnapshotArgs;
+
+const GLOBAL: &str = "Global options";
+
+const START: &str = "\
+First steps:
+  export BALLAST_REPOSITORY=/mnt/usb/vault
+  ballast snapshot --init ~/models      create the repository, take a snapshot
+  ballast snapshots                     list what there is
+  ballast restore latest -t /tmp/back   get it all back
+  ballast key export                    print this: with the password, it opens
+                                        a repository that lost its key files
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems, 10 no repository,
+11 locked, 12 wrong password, 130 interrupted.";
+
+/// Encrypted, deduplicating snapshots of model files, databases and all beside them.
+///
+/// A repository is a directory of sealed objects: without its password nobody can read
+/// it, and nobody can recover a forgotten password. Local directories only, for now.
+#[derive(Debug, Parser)]
+#[command(name = "ballast", version, after_help = START, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every verb.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = GLOBAL)]
+pub struct Global {
+    /// Repository [env: BALLAST_REPOSITORY]
+    #[arg(short, long, value_name = "DIR", global = true)]
+    pub repo: Option<PathBuf>,
+
+    /// Take the password from this file
+    ///
+    /// [env: BALLAST_PASSWORD_FILE; the password itself: BALLAST_PASSWORD]
+    #[arg(short = 'p', long, value_name = "FILE", global = true, conflicts_with = "password_command")]
+    pub password_file: Option<PathBuf>,
+
+    /// Take what this prints as the password; it is run in a shell
+    ///
+    /// [env: BALLAST_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", global = true, hide_short_help = true)]
+    pub password_command: Option<String>,
+
+    /// Keep caches here
+    ///
+    /// [env: BALLAST_CACHE_DIR; otherwise ballast in XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "no_cache", hide_short_help = true)]
+    pub cache_dir: Option<PathBuf>,
+
+    /// Keep no cache: slower, but leaves nothing on this machine
+    #[arg(long, global = true, hide_short_help = true)]
+    pub no_cache: bool,
+
+    /// Accept a repository that is older than what this machine saw of it before
+    #[arg(long, global = true, hide_short_help = true)]
+    pub accept_older_repository: bool,
+
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Print only data, problems and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Log to stderr; twice for more [env: BALLAST_LOG]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Init(InitArgs),
+    #[command(visible_alias = "backup")]
+    Snapshot(Box<SnapshotArgs>),
+    Snapshots(SnapshotsArgs),
+    Ls(LsArgs),
+    Restore(RestoreArgs),
+    Dump(DumpArgs),
+    /// Add, remove, change passwords; print a key, bring it back
+    #[command(subcommand)]
+    Key(KeyCommand),
+    Cat(CatArgs),
+    Version(VersionArgs),
+}
+
+const INIT: &str = "\
+Examples:
+  ballast -r /mnt/usb/vault init
+  ballast -r /mnt/usb/vault key export      then print this, and keep it with
+                                            the password
+
+Exit codes: 0 done, 1 failed (there is one already), 2 usage.";
+
+/// Create a new repository
+///
+/// Asks for its password twice. A forgotten password is lost data: nobody can recover
+/// it. `snapshot --init` does the same on its way.
+#[derive(Debug, Args)]
+#[command(after_help = INIT)]
+pub struct InitArgs {
+    /// Label of the first key, to tell keys apart
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub label: String,
+}
+
+/// Print version, format and cryptographic back-ends
+#[derive(Debug, Args)]
+pub struct VersionArgs {}
+
+/// Which snapshots are meant.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FilterArgs {
+    /// Only snapshots of this host
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+
+    /// Only snapshots with this tag; several: with all of them
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub tags: Vec<String>,
+
+    /// Only snapshots made of this path
+    #[arg(long = "path", value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_password_is_ever_an_argument() {
+        fn look(command: &clap::Command) {
+            for arg in command.get_arguments() {
+                let long = arg.get_long().unwrap_or_default();
+                assert!(!long.ends_with("password"), "--{long} of {}", command.get_name());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
+    }
+
+    #[test]
+    fn every_verb_with_work_to_do_shows_examples_and_exit_codes() {
+        for command in Cli::command().get_subcommands() {
+            let mut leaves: Vec<_> = command.get_subcommands().collect();
+            if leaves.is_empty() {
+                leaves.push(command);
+            }
+            for leaf in leaves.into_iter().filter(|c| !["version", "help"].contains(&c.get_name())) {
+                let help = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("ballast") && help.contains("Exit codes:"), "{}", leaf.get_name());
+                assert!(help.lines().all(|l| l.len() <= 80), "{}", leaf.get_name());
+            }
+        }
+    }
+}

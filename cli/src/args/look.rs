@@ -1,0 +1,128 @@
+//! Arguments of the verbs that look: `snapshots`, `ls`, `dump`, `cat`.
+
+use std::ffi::OsString;
+
+use clap::{Args, ValueEnum};
+
+use super::FilterArgs;
+
+const SNAPSHOTS: &str = "\
+Examples:
+  ballast snapshots
+  ballast snapshots --latest 1 --tag weekly
+  ballast snapshots --json | jq -r '.snapshots[-1].id'
+
+Exit codes: 0 done; 3 done, but a snapshot is damaged (it is named); 1 failed;
+10 no repository; 12 wrong password.";
+
+/// List snapshots, by host and paths, oldest first
+#[derive(Debug, Args)]
+#[command(after_help = SNAPSHOTS)]
+pub struct SnapshotsArgs {
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// Only the newest N of each host and paths
+    #[arg(long, value_name = "N")]
+    pub latest: Option<usize>,
+}
+
+const LS: &str = "\
+Examples:
+  ballast ls latest                  every file of the latest snapshot
+  ballast ls latest:/                only what is at its top
+  ballast ls -l latest:/srv/models   one directory, with details
+  ballast ls -R 4f1c:/srv/models     and all below it
+
+Exit codes: 0 done, 1 failed, 10 no repository, 12 wrong password.";
+
+/// List the files in a snapshot
+///
+/// Without a path everything is listed; with one only what is directly in it, unless
+/// --recursive. Characters that a terminal would act on are shown escaped.
+#[derive(Debug, Args)]
+#[command(after_help = LS)]
+pub struct LsArgs {
+    /// Snapshot: the beginning of its id, or `latest`; after a colon a path inside it
+    #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+    pub snapshot: OsString,
+
+    /// With mode, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+
+    /// With a path: all below it, too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+
+    #[command(flatten, next_help_heading = "Which snapshot is the latest")]
+    pub filter: FilterArgs,
+}
+
+const DUMP: &str = "\
+Examples:
+  ballast dump latest:/srv/app/config.toml
+  ballast dump latest:/srv/app/chat.db > /tmp/chat.db
+  ballast dump 4f1c:/srv/dump.sql | psql
+
+With --json the report goes to standard error, because standard output is the
+file. If it ends with another code than 0, the output is not whole.
+
+Exit codes: 0 done, 1 failed, 2 usage, 10 no repository, 12 wrong password,
+130 interrupted.";
+
+/// Write one file of a snapshot to standard output
+#[derive(Debug, Args)]
+#[command(after_help = DUMP)]
+pub struct DumpArgs {
+    /// Snapshot (the beginning of its id, or `latest`), a colon, and the file's path
+    #[arg(value_name = "SNAPSHOT:PATH")]
+    pub snapshot: OsString,
+
+    #[command(flatten, next_help_heading = "Which snapshot is the latest")]
+    pub filter: FilterArgs,
+}
+
+const CAT: &str = "\
+Examples:
+  ballast cat config
+  ballast cat snapshot latest
+  ballast cat ledger 3
+  ballast cat tree 9c0d5e...           the whole id, as `cat snapshot` shows it
+
+Without an ID the names of all objects of that kind are listed.
+
+Exit codes: 0 done, 1 failed, 2 usage, 10 no repository, 12 wrong password.";
+
+/// Show an object of the repository as JSON
+#[derive(Debug, Args)]
+#[command(after_help = CAT)]
+pub struct CatArgs {
+    /// What kind of object
+    #[arg(value_enum)]
+    pub kind: CatKind,
+
+    /// The beginning of its id; the number of a ledger entry; the whole id of a tree or list
+    pub id: Option<String>,
+}
+
+/// Kinds of objects to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CatKind {
+    /// What the repository is; its secrets are not shown
+    Config,
+    /// A key file, as far as it is no secret
+    Key,
+    /// A snapshot
+    Snapshot,
+    /// An index object: which packs hold what
+    Index,
+    /// An entry of the ledger
+    Ledger,
+    /// The heartbeat of a run that writes
+    Lease,
+    /// A directory
+    Tree,
+    /// A stretch of a file's content list
+    List,
+}

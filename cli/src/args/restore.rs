@@ -1,0 +1,69 @@
+//! Arguments of `restore`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::FilterArgs;
+
+const AFTER: &str = "\
+Examples:
+  ballast restore latest -t /tmp/back
+      everything, as /tmp/back/srv/models/...
+  ballast restore latest:/srv/models -t /srv/models
+      what is in that directory, back to its place
+  ballast restore 4f1c:/srv/app/chat.db -t /tmp --dry-run
+      one file, as /tmp/chat.db; only say what would be done
+
+Every byte is verified before a file gets its name. An interrupted restore goes
+on where it was: run the same command again. Files in the target that are not
+in the snapshot are left alone.
+
+Exit codes: 0 done; 3 done, but some files could not be restored (each is
+named); 1 failed; 10 no repository; 12 wrong password; 130 interrupted.";
+
+/// Get files, directories or a whole snapshot back
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub struct RestoreArgs {
+    /// Snapshot: the beginning of its id, or `latest`; after a colon a path inside it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub snapshot: OsString,
+
+    /// Directory to restore into; made if need be
+    #[arg(short, long, value_name = "DIR")]
+    pub target: PathBuf,
+
+    /// Only what fits this pattern (syntax of .gitignore)
+    #[arg(short, long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+
+    /// Not what fits this pattern
+    #[arg(short, long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+
+    /// What becomes of files that are there already
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = OverwriteArg::Always)]
+    pub overwrite: OverwriteArg,
+
+    /// Say what would be restored; write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// CPU threads; 0 = one for each core
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+
+    #[command(flatten, next_help_heading = "Which snapshot is the latest")]
+    pub filter: FilterArgs,
+}
+
+/// What becomes of files that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverwriteArg {
+    /// They are replaced
+    Always,
+    /// They are left as they are
+    Never,
+}

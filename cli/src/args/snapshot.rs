@@ -1,0 +1,98 @@
+//! Arguments of `snapshot`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+const AFTER: &str = "\
+Examples:
+  ballast -r /mnt/usb/vault snapshot --init ~/models
+  ballast snapshot --tag weekly --exclude '*.incomplete' /srv/models
+  ballast snapshot --dry-run ~/models
+
+Nothing is left out unless you ask: .gitignore and hidden names hide no file.
+Only what changed is read, only what is new is stored.
+
+Exit codes: 0 done; 3 done, but some files could not be read or changed
+meanwhile (each is named), or there was nothing to store; 1 failed;
+10 no repository; 12 wrong password; 130 interrupted (run it again: what was
+finished is not sent twice).";
+
+/// Take a snapshot of files and directories
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub struct SnapshotArgs {
+    /// What to take; links given here are followed
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Create the repository if there is none
+    #[arg(long)]
+    pub init: bool,
+
+    /// Find out what would be stored; store nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Leave out what fits this pattern (syntax of .gitignore)
+    #[arg(short, long, value_name = "PATTERN", help_heading = "What to leave out")]
+    pub exclude: Vec<String>,
+
+    /// Leave out what fits a pattern in this file
+    #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
+    pub exclude_file: Vec<PathBuf>,
+
+    /// Leave out directories with a CACHEDIR.TAG (mind: Hugging Face tags its models so)
+    #[arg(long, help_heading = "What to leave out")]
+    pub exclude_caches: bool,
+
+    /// Stay on the file system of each PATH
+    #[arg(short = 'x', long, help_heading = "What to leave out")]
+    pub one_file_system: bool,
+
+    /// Take in what links lead to outside of PATH
+    #[arg(long)]
+    pub follow_outside: bool,
+
+    /// Add a tag; repeat, or separate by commas
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',', help_heading = "What to record")]
+    pub tags: Vec<String>,
+
+    /// Record this host name [env: BALLAST_HOST]
+    #[arg(short = 'H', long, value_name = "NAME", help_heading = "What to record")]
+    pub host: Option<String>,
+
+    /// Record this text
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "What to record"
+    )]
+    pub description: String,
+
+    /// Record this time instead of now: "2025-04-05 10:00"
+    #[arg(long, value_name = "TIME", help_heading = "What to record")]
+    pub time: Option<String>,
+
+    /// Compare with this snapshot, not the newest of this host and these paths
+    #[arg(long, value_name = "SNAPSHOT", help_heading = "How to find what changed")]
+    pub parent: Option<String>,
+
+    /// Read every file, changed or not
+    #[arg(short, long, help_heading = "How to find what changed")]
+    pub force: bool,
+
+    /// A new inode number alone is no change (some network file systems)
+    #[arg(long, help_heading = "How to find what changed")]
+    pub ignore_inode: bool,
+
+    /// A new ctime alone is no change (after chmod or chown of all files)
+    #[arg(long, help_heading = "How to find what changed")]
+    pub ignore_ctime: bool,
+
+    /// CPU threads; 0 = one for each core
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+}

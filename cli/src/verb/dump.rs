@@ -1,0 +1,33 @@
+//! `dump`: one file to standard output. With `--json` the report goes to standard error.
+
+use ballast::op::dump;
+use serde_json::json;
+
+use crate::args::DumpArgs;
+use crate::bar::Meter;
+use crate::connect;
+use crate::exit::{Exit, Failure};
+use crate::output::name;
+use crate::printer::Printer;
+use crate::whom;
+
+/// Runs it.
+pub fn run(args: &DumpArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
+    let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
+    let Some(path) = path else {
+        return Err(Failure::usage("no file was named", format!("write {word}:/path/of/the/file")));
+    };
+    let filter = whom::filter(p.io, &args.filter)?;
+    let repo = connect::open(p)?;
+    let snapshot = whom::find(&repo, &word, &filter)?.id;
+    let meter = Meter::start(p);
+    let outcome = dump::run(&repo, snapshot, &path, &mut p.io.out, &meter);
+    meter.end(0, &[]);
+    connect::notices(p, &repo);
+    let bytes = outcome?;
+    tracing::info!(path = name(&path), bytes, "dumped");
+    if p.global.json {
+        p.json(&json!({ "snapshot": snapshot, "path": String::from_utf8_lossy(&path), "bytes": bytes }));
+    }
+    Ok(Exit::Done)
+}

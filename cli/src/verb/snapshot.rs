@@ -1,0 +1,108 @@
+//! `snapshot`: the main job.
+
+mod summary;
+
+use ballast::error::{Error, ProblemKind};
+use ballast::op::snapshot::{self, Parent, SnapshotOptions, SnapshotReport};
+use ballast::repo::Repository;
+use ballast::repo::snapshots::Filter;
+
+use super::init;
+use crate::args::SnapshotArgs;
+use crate::bar::Meter;
+use crate::connect;
+use crate::exit::{Exit, Failure};
+use crate::printer::Printer;
+use crate::{time, whom};
+
+/// Runs it.
+pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
+    let time_ns = args.time.as_deref().map(|text| moment(text, p)).transpose()?;
+    for path in &args.paths {
+        whom::absolute(p.io, path)?;
+    }
+    // Without one all paths are absolute, or we would not be here.
+    let cwd = p.io.cwd.clone().unwrap_or_else(|| "/".into());
+    let repo = open(&args, p)?;
+    let parent = match &args.parent {
+        None => Parent::Automatic,
+        Some(word) => {
+            let (word, _) = whom::snapshot_and_path(word.as_ref())?;
+            Parent::Given(whom::find(&repo, &word, &Filter::default())?.id)
+        }
+    };
+    let now_ns = p.io.surroundings.clock.now_ns();
+    let options = SnapshotOptions {
+        paths: args.paths,
+        cwd,
+        excludes: args.exclude,
+        exclude_files: args.exclude_file,
+        exclude_caches: args.exclude_caches,
+        one_file_system: args.one_file_system,
+        follow_outside: args.follow_outside,
+        parent,
+        force: args.force,
+        ignore_inode: args.ignore_inode,
+        ignore_ctime: args.ignore_ctime,
+        dry_run: args.dry_run,
+        tags: args.tags.into_iter().filter(|t| !t.is_empty()).collect(),
+        host: args.host,
+        description: args.description,
+        time_ns,
+        utc_offset_secs: time::offset_secs(time_ns.unwrap_or(now_ns), &p.io.zone),
+        threads: args.threads,
+    };
+    let meter = Meter::start(p);
+    let outcome = snapshot::run(&repo, &options, &meter);
+    let seen = outcome.as_ref().ok();
+    meter.end(seen.map_or(0, |r| r.problem_count), seen.map_or(&[], |r| &r.problems));
+    connect::notices(p, &repo);
+    let report = outcome?;
+    render(&report, p)?;
+    Ok(Exit::with_problems(report.problem_count > 0 || report.total_bytes == 0))
+}
+
+fn moment(text: &str, p: &Printer<'_>) -> Result<i64, Failure> {
+    time::parse(text, &p.io.zone).ok_or_else(|| {
+        Failure::usage(
+            format!("\"{text}\" is no time"),
+            "write it as 2025-04-05, \"2025-04-05 10:00\", 2025-04-05T10:00:00Z or @1743847200",
+        )
+    })
+}
+
+/// The repository; with `--init` a new one where there is none.
+fn open(args: &SnapshotArgs, p: &mut Printer<'_>) -> Result<Repository, Failure> {
+    let store = connect::store(p)?;
+    if !args.init || Repository::exists(store.as_ref())? {
+        return connect::open_in(p, store);
+    }
+    if args.dry_run {
+        let missing = Error::NoRepository { location: store.location() };
+        return Err(
+            Failure::from(missing).with_hint("a dry run creates nothing: leave out --dry-run, or run init")
+        );
+    }
+    let repo = connect::init(p, store, "")?;
+    p.note(&format!("repository {} created", repo.config().repo_id.short()));
+    for line in init::advice(&repo) {
+        p.note(&line);
+    }
+    Ok(repo)
+}
+
+fn render(report: &SnapshotReport, p: &mut Printer<'_>) -> Result<(), Failure> {
+    if p.global.json {
+        let value = serde_json::to_value(report).map_err(|e| Failure::failed(e.to_string()))?;
+        p.json(&value);
+        return Ok(());
+    }
+    for line in summary::lines(report, p.style()) {
+        p.say(&line);
+    }
+    let told = report.problems.iter().any(|problem| problem.kind == ProblemKind::Empty);
+    if report.total_bytes == 0 && !told {
+        p.warn("this snapshot holds not a single byte; are these the right paths?");
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The command line called as a function: exit codes, messages, JSON, passwords.
+
+mod errors;
+mod keys;
+mod look;
+mod passwords;
+mod support;

@@ -1,0 +1,109 @@
+//! A world of one's own for each command.
+
+use std::collections::VecDeque;
+use std::io::{self, Cursor, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use ballast::entropy::Surroundings;
+use ballast_cli::io::{Env, ErrOut, Io, Out, Prompt, Terminals};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+struct Answers(Arc<Mutex<VecDeque<String>>>, Shared);
+
+impl Prompt for Answers {
+    fn ask(&mut self, text: &str) -> io::Result<Zeroizing<String>> {
+        writeln!(self.1, "{text}")?;
+        let answer = self.0.lock().unwrap().pop_front();
+        answer.map(Zeroizing::new).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// How to run a command.
+#[derive(Default)]
+pub struct Command<'a> {
+    pub env: Vec<(&'a str, String)>,
+    pub answers: Vec<&'a str>,
+    pub stdin: &'a [u8],
+}
+
+/// How it went.
+pub struct Outcome {
+    pub code: u8,
+    pub out: String,
+    pub err: String,
+    pub unasked: usize,
+}
+
+impl Outcome {
+    /// Standard output as the one JSON object it must be.
+    pub fn json(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.out)
+            .unwrap_or_else(|e| panic!("{e}: stdout {:?}, stderr {:?}", self.out, self.err));
+        assert!(value.is_object(), "{}", self.out);
+        value
+    }
+}
+
+impl<'a> Command<'a> {
+    /// In a repository, with a password in the environment.
+    pub fn at(repo: &Path, password: &str) -> Self {
+        let env = vec![
+            ("BALLAST_REPOSITORY", repo.to_str().unwrap().to_owned()),
+            ("BALLAST_PASSWORD", password.to_owned()),
+        ];
+        Self { env, ..Self::default() }
+    }
+
+    pub fn with(mut self, name: &'a str, value: impl Into<String>) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
+    pub fn run(self, args: &[&str]) -> Outcome {
+        let (out, err) = (Shared::default(), Shared::default());
+        let answers =
+            Arc::new(Mutex::new(self.answers.iter().map(|a| (*a).to_owned()).collect::<VecDeque<_>>()));
+        let mut io = Io {
+            out: Out::new(out.clone()),
+            err: ErrOut::new(err.clone()),
+            stdin: Box::new(Cursor::new(self.stdin.to_vec())),
+            prompt: Box::new(Answers(answers.clone(), err.clone())),
+            terminals: Terminals { stdin: !self.answers.is_empty(), ..Terminals::default() },
+            env: self.env.into_iter().collect::<Env>(),
+            cwd: Some(std::env::temp_dir()),
+            zone: ballast_cli::io::utc(),
+            surroundings: Surroundings::system(),
+            stop: Arc::default(),
+            owns_process: false,
+        };
+        let code = ballast_cli::run(std::iter::once(&"ballast").chain(args), &mut io);
+        let unasked = answers.lock().unwrap().len();
+        Outcome { code, out: out.text(), err: err.text(), unasked }
+    }
+}
+
+/// Without a repository and without a password.
+pub fn bare(args: &[&str]) -> Outcome {
+    Command::default().run(args)
+}

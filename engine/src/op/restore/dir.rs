@@ -1,0 +1,135 @@
+//! A directory of the target while something is restored into it.
+//!
+//! It is held by everything still to be done inside of it, directories below included. When the
+//! last of them lets go, its metadata is set: so a directory is done after all that is in it,
+//! deepest first, without a list of directories. Open handles: the directories on the way to
+//! the present one, and those of files that wait for a worker.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Mode, fstat};
+use rustix::io::Errno;
+
+use super::run::{Done, Run, Trouble, cannot, count};
+use super::{door, meta};
+use crate::error::ProblemKind;
+use crate::format::tree::{Node, check_name};
+use crate::repo::lookup::join;
+
+/// See the module's words.
+pub struct Dir<'r> {
+    /// The run it belongs to.
+    pub run: &'r Run<'r>,
+    /// Its handle.
+    pub file: File,
+    /// Made by this run: nothing of others is expected in it.
+    pub fresh: bool,
+    /// For [`door::temp_name`].
+    pub temp_salt: u32,
+    /// Its path below the target; empty for the target.
+    below: Vec<u8>,
+    parent: Option<Arc<Dir<'r>>>,
+    /// What it is to be in the end; `None` leaves it as it is.
+    becomes: Option<Box<Node>>,
+}
+
+impl<'r> Dir<'r> {
+    /// The target. Its own metadata is its owner's business.
+    pub fn top(run: &'r Run<'r>, file: File, fresh: bool, temp_salt: u32) -> Arc<Self> {
+        Arc::new(Self { run, file, fresh, temp_salt, below: Vec::new(), parent: None, becomes: None })
+    }
+
+    /// Makes a directory in it, or enters the one that stands there; never through a link.
+    pub fn enter(self: &Arc<Self>, node: Box<Node>, wanted: bool, temp_salt: u32) -> Done<Arc<Self>> {
+        check_name(&node.name).map_err(|e| Trouble::Say(ProblemKind::Refused, e.0))?;
+        let make = || door::make_dir(&self.file, &node.name).map_err(|e| cannot("make the directory", e));
+        let mut fresh = make()?;
+        let file = match door::open_dir(&self.file, &node.name) {
+            Ok(file) => file,
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                self.make_way(&node.name)?;
+                fresh = make()?;
+                door::open_dir(&self.file, &node.name).map_err(|e| cannot("open the directory", e))?
+            }
+            Err(Errno::ACCESS) if !fresh => self.open_closed(&node.name)?,
+            Err(e) => return Err(cannot("open the directory", e)),
+        };
+        if !fresh && !self.run.is_root() {
+            let stat = fstat(&file).map_err(|e| cannot("look at the directory", e))?;
+            if stat.st_uid == self.run.me.0 && stat.st_mode & 0o300 != 0o300 {
+                rustix::fs::fchmod(&file, door::PRIVATE_DIR).map_err(|e| cannot("open the directory", e))?;
+            }
+        }
+        count(&self.run.counts.directories, 1);
+        let touched = fresh || (wanted && self.run.replaces());
+        Ok(Arc::new(Self {
+            run: self.run,
+            file,
+            fresh,
+            temp_salt,
+            below: self.below_of(&node.name),
+            parent: Some(self.clone()),
+            becomes: touched.then_some(node),
+        }))
+    }
+
+    /// A file stands where a directory must be: it is replaced as any file is. A link is not even
+    /// removed: someone wanted it there, and it is no file of ours.
+    fn make_way(&self, name: &[u8]) -> Done<()> {
+        let stat = door::look(&self.file, name).map_err(|e| cannot("look at what stands there", e))?;
+        let refuse = |why: &str| Err(Trouble::Say(ProblemKind::Refused, why.to_owned()));
+        match stat.map(|s| door::type_of(&s)) {
+            Some(FileType::Symlink) => {
+                refuse("a symbolic link stands where a directory must be; nothing was restored below it")
+            }
+            Some(_) if !self.run.replaces() => {
+                refuse("something else stands where a directory must be; nothing was restored below it")
+            }
+            _ => door::clear(&self.file, name).map_err(|e| cannot("replace what stands there", e)),
+        }
+    }
+
+    /// A directory of ours that its mode closes even to us, as an earlier restore left it.
+    fn open_closed(&self, name: &[u8]) -> Done<File> {
+        let open = || -> Result<File, Errno> {
+            let handle = door::handle(&self.file, name)?;
+            let stat = fstat(&handle)?;
+            if door::type_of(&stat) != FileType::Directory || stat.st_uid != self.run.me.0 {
+                return Err(Errno::ACCESS);
+            }
+            rustix::fs::chmod(door::proc_path(&handle), Mode::RWXU)?;
+            door::open_dir(&self.file, name)
+        };
+        open().map_err(|e| cannot("open the directory", e))
+    }
+
+    /// Path of a name in it, below the target.
+    pub fn below_of(&self, name: &[u8]) -> Vec<u8> {
+        if self.below.is_empty() { name.to_vec() } else { join(&self.below, name) }
+    }
+
+    /// Path of a name in it, in the snapshot.
+    pub fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        join(&self.run.base, &self.below_of(name))
+    }
+
+    /// Its own path in the snapshot.
+    pub fn path(&self) -> Vec<u8> {
+        if self.below.is_empty() { self.run.base.clone() } else { join(&self.run.base, &self.below) }
+    }
+}
+
+impl Drop for Dir<'_> {
+    fn drop(&mut self) {
+        if let (Some(node), false) = (self.becomes.take(), self.run.is_aborted()) {
+            let stat = if self.fresh { None } else { fstat(&self.file).ok() };
+            meta::apply(self.run, &self.file, &node, stat.as_ref(), &self.path());
+        }
+        // In a loop, not in each other: trees may be thousands of directories deep.
+        let mut next = self.parent.take();
+        while let Some(mut above) = next.and_then(Arc::into_inner) {
+            next = above.parent.take();
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The door to the target: names below an open directory, never paths, never through a link.
+//!
+//! Everything here is one system call or a few, relative to a handle. A file is written
+//! under a temporary name of fixed form beside its place, so that an interrupted restore finds
+//! it again. What stands under that name is taken over only if nobody else can have a hand in
+//! it; else it is removed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{
+    AtFlags, FallocateFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat, fallocate, fstat, ftruncate,
+    linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+const TEMP_PREFIX: &[u8] = b".ballast-restore";
+/// Nobody but the owner: what is not finished is nobody else's business.
+pub const PRIVATE_DIR: Mode = Mode::RWXU;
+/// The same for files.
+pub const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// A number that keeps temporary names apart from names of the snapshot: 0, unless a name of the
+/// directory looks like a temporary one (someone took a snapshot of an interrupted restore).
+pub fn temp_salt<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> u32 {
+    let clashes =
+        |salt: u32| names.clone().any(|n| n.starts_with(TEMP_PREFIX) && n.starts_with(&temp_prefix(salt)));
+    (0..u32::MAX).find(|salt| !clashes(*salt)).unwrap_or(u32::MAX)
+}
+
+fn temp_prefix(salt: u32) -> Vec<u8> {
+    let salt = if salt == 0 { String::new() } else { format!("-{salt}") };
+    [TEMP_PREFIX, salt.as_bytes(), b"."].concat()
+}
+
+/// The temporary name for `name`: short, whatever the length of `name`.
+pub fn temp_name(name: &[u8], salt: u32) -> Vec<u8> {
+    let hash = blake3::hash(name);
+    let hex = crate::id::to_hex(&hash.as_bytes()[..16]);
+    [&temp_prefix(salt)[..], hex.as_bytes()].concat()
+}
+
+/// What a mode says the thing is.
+pub fn type_of(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode as RawMode)
+}
+
+/// What stands under a name, if anything does. Links are not followed.
+pub fn look(dir: &File, name: &[u8]) -> io::Result<Option<Stat>> {
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A directory below another one, not through a link.
+pub fn open_dir(dir: impl AsFd, name: &[u8]) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(dir, name, flags, Mode::empty()).map(File::from)
+}
+
+/// Makes a directory; `false` if the name is taken.
+pub fn make_dir(dir: &File, name: &[u8]) -> Result<bool, Errno> {
+    match mkdirat(dir, name, PRIVATE_DIR) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// A handle of whatever stands under a name, without opening it in any sense a device would
+/// notice, and without following it.
+pub fn handle(dir: &File, name: &[u8]) -> Result<File, Errno> {
+    openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map(File::from)
+}
+
+/// A path that leads to what a handle holds, for calls that know only paths.
+pub fn proc_path(handle: &File) -> String {
+    format!("/proc/self/fd/{}", handle.as_raw_fd())
+}
+
+/// A new file that nobody had; `None` if the name is taken.
+pub fn create_new(dir: &File, name: &[u8]) -> Result<Option<File>, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(dir, name, flags, PRIVATE_FILE) {
+        Ok(fd) => Ok(Some(fd.into())),
+        Err(Errno::EXIST) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The regular file under a name, with what it is; `None` for anything else. Looked at first, so
+/// that no device or pipe is ever opened, and again afterwards.
+pub fn open_regular(dir: &File, name: &[u8], access: OFlags) -> io::Result<Option<(File, Stat)>> {
+    if !look(dir, name)?.is_some_and(|stat| type_of(&stat) == FileType::RegularFile) {
+        return Ok(None);
+    }
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let stat = fstat(&file)?;
+    Ok((type_of(&stat) == FileType::RegularFile).then_some((file, stat)))
+}
+
+/// The file that an earlier run left under a temporary name, if it can only be that.
+pub fn open_leftover(dir: &File, temp: &[u8], my_uid: u32) -> io::Result<Option<(File, Stat)>> {
+    let found = open_regular(dir, temp, OFlags::RDWR)?;
+    Ok(found.filter(|(_, s)| s.st_uid == my_uid && s.st_nlink == 1 && s.st_mode & 0o077 == 0))
+}
+
+/// Frees a temporary name, whatever stands under it; a directory only if it is empty.
+pub fn clear(dir: &File, temp: &[u8]) -> Result<(), Errno> {
+    match unlinkat(dir, temp, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => unlinkat(dir, temp, AtFlags::REMOVEDIR),
+        Err(e) => Err(e),
+    }
+}
+
+/// Gives what is under `temp` the name `name`. With `replace` over anything but a directory; else
+/// `false` if the name is taken, and `temp` is gone.
+pub fn publish(dir: &File, temp: &[u8], name: &[u8], replace: bool) -> Result<bool, Errno> {
+    if replace {
+        renameat(dir, temp, dir, name)?;
+        return Ok(true);
+    }
+    let done = match renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            linkat(dir, temp, dir, name, AtFlags::empty()).and_then(|()| clear(dir, temp))
+        }
+        done => done,
+    };
+    match done {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => clear(dir, temp).map(|()| false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Sets the length; extends by a hole.
+pub fn set_len(file: &File, len: u64) -> io::Result<()> {
+    Ok(ftruncate(file, len)?)
+}
+
+/// Reserves room, where the file system can; that there is none is an error at once.
+pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), 0, len) {
+        Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a stretch of an old file a hole again; `false` where that cannot be.
+pub fn punch(file: &File, offset: u64, len: u64) -> bool {
+    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len).is_ok()
+}
+
+/// Does a file hold anything but a hole between `offset` and `end`?
+pub fn has_data(file: &File, offset: u64, end: u64) -> bool {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(at) => at < end,
+        Err(Errno::NXIO) => false,
+        Err(_) => true,
+    }
+}
+
+/// Reads exactly `buffer.len()` bytes; `false` if the file ends before.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    match file.read_exact_at(buffer, offset) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_names_fit_and_never_meet_a_real_one() {
+        let long = [b'x'; 255];
+        assert!(temp_name(&long, 0).len() < 64);
+        assert_ne!(temp_name(b"a", 0), temp_name(b"b", 0));
+        let plain: [&[u8]; 2] = [b"a", b".ballast-restorer"];
+        assert_eq!(temp_salt(plain.into_iter()), 0);
+        let left = temp_name(b"a", 0);
+        let again = temp_name(b"a", 1);
+        assert_eq!(temp_salt([&left[..]].into_iter()), 1);
+        assert_eq!(temp_salt([&left[..], &again[..]].into_iter()), 2);
+        assert_ne!(temp_name(b"a", 2), left);
+    }
+}

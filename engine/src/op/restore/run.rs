@@ -1,0 +1,240 @@
+//! What all threads of one restore share: counts, findings, and the reason to stop.
+//!
+//! A [`Trouble`] is what became of one step: either the whole run ends, or a Problem is noted
+//! and the run goes on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use super::{Overwrite, RestoreOptions, RestoreReport};
+use crate::error::{Error, Problem, ProblemKind, Result};
+use crate::format::snapshot::KEPT_PROBLEMS;
+use crate::progress::Progress;
+use crate::repo::lookup::shown;
+use crate::repo::reader::Reader;
+
+/// Why a step was not done.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The run must end.
+    Stop(Error),
+    /// The target takes no more: the run must end too.
+    Full(io::Error),
+    /// This path has a Problem.
+    Say(ProblemKind, String),
+}
+
+/// Result of a step.
+pub type Done<T> = Result<T, Trouble>;
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Missing { .. } | Error::Corrupt { .. } | Error::Store(_) | Error::NotFound { .. } => {
+                Self::Say(ProblemKind::Damaged, error.to_string())
+            }
+            error => Self::Stop(error),
+        }
+    }
+}
+
+/// `what` failed on the target.
+pub fn cannot(what: &str, error: impl Into<io::Error>) -> Trouble {
+    use io::ErrorKind as K;
+    let error = error.into();
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem => Trouble::Full(error),
+        _ => Trouble::Say(ProblemKind::Refused, format!("cannot {what}: {error}")),
+    }
+}
+
+/// Counts of a report, kept by many threads.
+#[derive(Default)]
+pub struct Counts {
+    pub files: AtomicU64,
+    pub directories: AtomicU64,
+    pub others: AtomicU64,
+    pub bytes: AtomicU64,
+    pub skipped: AtomicU64,
+    pub resumed: AtomicU64,
+}
+
+/// One more.
+pub fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+#[derive(Default)]
+struct Findings {
+    count: u64,
+    first: Vec<Problem>,
+    /// Failures that come by the thousand: said once, with a count.
+    repeated: BTreeMap<(String, u8), (ProblemKind, Vec<u8>, u64)>,
+}
+
+/// One restore.
+pub struct Run<'r> {
+    /// Where blobs come from.
+    pub reader: &'r Reader,
+    /// Who watches.
+    pub progress: &'r dyn Progress,
+    /// What was asked for.
+    pub options: &'r RestoreOptions,
+    /// Directory of the snapshot that the target stands for.
+    pub base: Vec<u8>,
+    /// Effective user and group of this process.
+    pub me: (u32, u32),
+    /// Counts.
+    pub counts: Counts,
+    findings: Mutex<Findings>,
+    failure: Mutex<Option<Error>>,
+    aborted: AtomicBool,
+    owner_skipped: AtomicBool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl<'r> Run<'r> {
+    /// That restores into what stands for `base` in the snapshot.
+    pub fn new(
+        reader: &'r Reader,
+        options: &'r RestoreOptions,
+        progress: &'r dyn Progress,
+        base: Vec<u8>,
+    ) -> Self {
+        let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Self {
+            reader,
+            progress,
+            options,
+            base,
+            me,
+            counts: Counts::default(),
+            findings: Mutex::default(),
+            failure: Mutex::default(),
+            aborted: AtomicBool::new(false),
+            owner_skipped: AtomicBool::new(false),
+        }
+    }
+
+    /// May owners be given away?
+    pub fn is_root(&self) -> bool {
+        self.me.0 == 0
+    }
+
+    /// Are files that are there replaced?
+    pub fn replaces(&self) -> bool {
+        self.options.overwrite == Overwrite::Always
+    }
+
+    /// Looked at between chunks and files: has the user, or a failure elsewhere, ended the run?
+    pub fn check(&self) -> Done<()> {
+        if self.is_aborted() { Err(Trouble::Stop(Error::Interrupted)) } else { Ok(self.progress.check()?) }
+    }
+
+    /// Is the run at its end before its time?
+    pub fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Relaxed)
+    }
+
+    /// Ends the run; the first reason stands.
+    pub fn abort(&self, error: Error) {
+        locked(&self.failure).get_or_insert(error);
+        self.aborted.store(true, Ordering::Relaxed);
+    }
+
+    /// Deals with what became of `path` (of the snapshot).
+    pub fn settle(&self, path: &[u8], trouble: Trouble) {
+        match trouble {
+            Trouble::Stop(error) => self.abort(error),
+            Trouble::Full(error) => self.abort(Error::io(self.target_path(path), error)),
+            Trouble::Say(kind, message) => self.problem(kind, path, message),
+        }
+    }
+
+    fn target_path(&self, path: &[u8]) -> PathBuf {
+        let below = path.strip_prefix(&self.base[..]).unwrap_or(path);
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        self.options.target.join(std::ffi::OsStr::from_bytes(below))
+    }
+
+    /// Notes a Problem.
+    pub fn problem(&self, kind: ProblemKind, path: &[u8], message: impl std::fmt::Display) {
+        self.note(Problem::new(kind, shown(path), message));
+    }
+
+    /// Notes a Problem that may come by the thousand: it is said at the end, once, with its count.
+    pub fn repeated(&self, kind: ProblemKind, path: &[u8], message: String) {
+        let mut findings = locked(&self.findings);
+        let seen = findings.repeated.entry((message, kind as u8));
+        seen.or_insert_with(|| (kind, path.to_vec(), 0)).2 += 1;
+    }
+
+    fn note(&self, problem: Problem) {
+        self.progress.problem(&problem);
+        let mut findings = locked(&self.findings);
+        findings.count += 1;
+        if findings.first.len() < KEPT_PROBLEMS {
+            findings.first.push(problem);
+        }
+    }
+
+    /// Owners are not set, since this is not root; said once.
+    pub fn skip_owner(&self) {
+        if !self.owner_skipped.swap(true, Ordering::Relaxed) {
+            self.progress.note("owners are not restored: that takes root");
+        }
+    }
+
+    /// What was done, or why it ended early.
+    pub fn finish(self) -> Result<RestoreReport> {
+        if let Some(error) = locked(&self.failure).take() {
+            return Err(error);
+        }
+        let repeated = std::mem::take(&mut locked(&self.findings).repeated);
+        for ((message, _), (kind, path, times)) in repeated {
+            let more = if times > 1 { format!(" (and {} more)", times - 1) } else { String::new() };
+            self.problem(kind, &path, format!("{message}{more}"));
+        }
+        let findings = self.findings.into_inner().unwrap_or_else(|e| e.into_inner());
+        let c = self.counts;
+        Ok(RestoreReport {
+            snapshot: Some(self.options.snapshot),
+            files: c.files.into_inner(),
+            directories: c.directories.into_inner(),
+            others: c.others.into_inner(),
+            bytes: c.bytes.into_inner(),
+            files_skipped: c.skipped.into_inner(),
+            bytes_resumed: c.resumed.into_inner(),
+            ownership_skipped: self.owner_skipped.into_inner(),
+            problem_count: findings.count,
+            problems: findings.first,
+            ..RestoreReport::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_full_target_ends_the_run_and_a_stubborn_file_does_not() {
+        for full in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS] {
+            assert!(matches!(cannot("write", full), Trouble::Full(_)), "{full}");
+        }
+        for odd in [Errno::ACCESS, Errno::NAMETOOLONG, Errno::IO] {
+            assert!(matches!(cannot("write", odd), Trouble::Say(ProblemKind::Refused, _)), "{odd}");
+        }
+        let lost = Error::Missing { blob: "chunk".into(), reason: "gone".into() };
+        assert!(matches!(Trouble::from(lost), Trouble::Say(ProblemKind::Damaged, _)));
+        assert!(matches!(Trouble::from(Error::Interrupted), Trouble::Stop(Error::Interrupted)));
+    }
+}
