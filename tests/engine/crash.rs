@@ -261,7 +261,7 @@ fn packs_then_index_objects_then_the_snapshot_then_its_entry() {
         }
     }
     assert_eq!(packs, of_kind(ObjectKind::Pack).count(), "every pack is named once");
-    assert!(indexes > 1 && packs > 24);
+    assert!(indexes > 1 && packs > 24, "{indexes} {packs}");
     assert!(at(&snapshot) < at(&entry));
     let leases: Vec<_> = of_kind(ObjectKind::Lease).collect();
     assert_eq!(leases.len(), 2, "start 0, then the head that was read");
