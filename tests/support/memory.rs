@@ -14,7 +14,7 @@ use ballast::store::memory::MemoryStore;
 use crate::place::{PASSWORD, of, surroundings};
 
 /// Length of one file. There are as many as it takes, but only a few at a time hold their bytes.
-const FILE_BYTES: u64 = 128 << 20;
+const FILE_BYTES: u64 = 512 << 20;
 
 /// Largest resident set of this process so far, in bytes.
 pub fn peak_bytes() -> u64 {
