@@ -1,7 +1,7 @@
 //! `dump`: one file to a stream, every blob verified before it leaves.
 //!
 //! A few threads fetch, open and verify chunks ahead; the caller's thread writes them in order.
-//! Memory: chunks ahead of the stream are at most [`AHEAD_BYTES`] (or one chunk), and each
+//! Memory: chunks ahead of the stream are at most `AHEAD_BYTES` (or one chunk), and each
 //! thread works on one more; the list of pieces takes some 64 bytes for each chunk.
 
 use std::collections::BTreeMap;

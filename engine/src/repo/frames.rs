@@ -9,10 +9,12 @@ use std::cell::RefCell;
 use crate::codec;
 use crate::crypto::keys::Purpose;
 use crate::error::{Error, Malformed, Result};
-use crate::format::MAX_FRAME_STORED_BYTES;
 use crate::format::envelope::{NONCE_LEN, SUITE_XCHACHA_BLAKE3, TAG_LEN};
 use crate::format::frame::{self, Edge, Encoding, FrameBlob, FrameRecord, SEAL_OVERHEAD};
+use crate::format::{MAX_FRAME_PLAIN_BYTES, MAX_FRAME_STORED_BYTES};
+use crate::id::ObjectName;
 use crate::repo::Repository;
+use crate::repo::plain::Plain;
 
 /// A sealed frame, not yet in a pack: nonce, ciphertext and tag.
 pub struct SealedFrame {
@@ -137,12 +139,31 @@ pub struct FrameHead<'a> {
     pub edges: &'a [Edge],
 }
 
-/// Opens and decodes a stored frame. Its blobs are not verified yet: that is for who knows their ids.
-pub fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Vec<u8>, Malformed> {
-    if stored.len() < SEAL_OVERHEAD as usize || stored.len() > MAX_FRAME_STORED_BYTES as usize {
-        return Err(Malformed::new(format!("is stored in {} bytes", stored.len())));
+/// Reads a frame from its pack, opens and decodes it. Its blobs are not verified yet: that is for
+/// who knows their ids.
+pub fn fetch(
+    repo: &Repository,
+    pack: &ObjectName,
+    offset: u32,
+    stored_len: u32,
+    head: &FrameHead<'_>,
+) -> Result<Plain> {
+    let damaged = |e: Malformed| e.of(format!("{pack}, frame at {offset}"));
+    if !(SEAL_OVERHEAD..=MAX_FRAME_STORED_BYTES).contains(&stored_len) {
+        return Err(damaged(Malformed::new(format!("is stored in {stored_len} bytes"))));
     }
-    if head.plain_len > crate::format::MAX_FRAME_PLAIN_BYTES {
+    thread_local! {
+        static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    STORED.with_borrow_mut(|buffer| {
+        let stored = room(buffer, stored_len as usize);
+        repo.store().read_range(pack, offset.into(), stored)?;
+        open(repo, head, stored).map_err(damaged)
+    })
+}
+
+fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Plain, Malformed> {
+    if head.plain_len > MAX_FRAME_PLAIN_BYTES {
         return Err(Malformed::new(format!("states {} bytes of plaintext", head.plain_len)));
     }
     if !head.edges.is_empty() && Encoding::from_byte(head.encoding) != Some(Encoding::Delta) {
@@ -160,16 +181,16 @@ pub fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Ve
         head.edges,
     );
     let key = repo.keyring().key(Purpose::Frame, head.epoch)?;
-    let mut plain = vec![0; head.plain_len as usize];
+    let mut plain = Plain::with_room(head.plain_len as usize);
     if Encoding::from_byte(head.encoding) == Some(Encoding::Raw) && head.codec_version == codec::CODEC_VERSION
     {
-        key.open_into(&nonce, &aad, sealed, &mut plain)?;
+        key.open_into(&nonce, &aad, sealed, plain.bytes_mut())?;
         return Ok(plain);
     }
     SCRATCH.with_borrow_mut(|scratch| {
         let encoded = room(&mut scratch.opened, sealed.len() - TAG_LEN);
         key.open_into(&nonce, &aad, sealed, encoded)?;
-        codec::decode(head.encoding, head.codec_version, encoded, &mut plain)
+        codec::decode(head.encoding, head.codec_version, encoded, plain.bytes_mut())
     })?;
     Ok(plain)
 }

@@ -17,6 +17,7 @@ mod frames;
 mod objects;
 mod packer;
 mod packfile;
+mod plain;
 mod upload;
 
 use std::path::PathBuf;

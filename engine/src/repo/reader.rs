@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
-use crate::error::{Error, Malformed, Result};
+use crate::error::{Error, Result};
 use crate::format::content::Entry;
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
@@ -21,6 +21,7 @@ use crate::repo::Repository;
 use crate::repo::frames::{self, FrameHead};
 use crate::repo::index::{Index, Place};
 use crate::repo::ledger::Ledger;
+use crate::repo::plain::Plain;
 
 /// Plaintext of frames kept.
 const CACHE_BYTES: usize = 48 << 20;
@@ -30,7 +31,7 @@ const MAX_BASE_BYTES: u64 = 64 << 20;
 /// The bytes of a blob: a stretch of a frame's plaintext.
 #[derive(Debug, Clone)]
 pub struct BlobBytes {
-    frame: Arc<Vec<u8>>,
+    frame: Arc<Plain>,
     start: usize,
     end: usize,
 }
@@ -45,23 +46,23 @@ impl Deref for BlobBytes {
 type FrameKey = (PackId, u32);
 
 /// A frame that some thread is decoding; `None` once that failed.
-type InFlight = Arc<OnceLock<Option<Arc<Vec<u8>>>>>;
+type InFlight = Arc<OnceLock<Option<Arc<Plain>>>>;
 
 /// Frames by use, oldest out first, and those on their way.
 #[derive(Default)]
 struct FrameCache {
     in_flight: HashMap<FrameKey, InFlight>,
-    frames: HashMap<FrameKey, Arc<Vec<u8>>>,
+    frames: HashMap<FrameKey, Arc<Plain>>,
     order: VecDeque<FrameKey>,
     bytes: usize,
 }
 
 impl FrameCache {
-    fn get(&self, key: &FrameKey) -> Option<Arc<Vec<u8>>> {
+    fn get(&self, key: &FrameKey) -> Option<Arc<Plain>> {
         self.frames.get(key).cloned()
     }
 
-    fn put(&mut self, key: FrameKey, frame: Arc<Vec<u8>>) {
+    fn put(&mut self, key: FrameKey, frame: Arc<Plain>) {
         if frame.len() > CACHE_BYTES / 4 || self.frames.contains_key(&key) {
             return;
         }
@@ -198,7 +199,7 @@ impl Reader {
         key: FrameKey,
         epoch: u16,
         place: &Place,
-    ) -> Result<Arc<Vec<u8>>> {
+    ) -> Result<Arc<Plain>> {
         let in_flight = {
             let mut cache = self.cache();
             if let Some(frame) = cache.get(&key) {
@@ -230,8 +231,7 @@ impl Reader {
         }
     }
 
-    fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Vec<u8>> {
-        let stored = self.repo.store().get_range(object, place.offset.into(), place.stored_len as usize)?;
+    fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Plain> {
         let bases =
             place.edges.iter().map(|edge| self.base(edge, place.height)).collect::<Result<Vec<_>>>()?;
         if bases.iter().map(|b| b.len() as u64).sum::<u64>() > MAX_BASE_BYTES {
@@ -247,8 +247,7 @@ impl Reader {
             plain_len: place.plain_len,
             edges: &place.edges,
         };
-        frames::open(&self.repo, &head, &stored)
-            .map_err(|e: Malformed| e.of(format!("{object}, frame at {}", place.offset)))
+        frames::fetch(&self.repo, object, place.offset, place.stored_len, &head)
     }
 
     /// The plaintext an edge names, verified as any blob is.

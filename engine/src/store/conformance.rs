@@ -116,6 +116,9 @@ fn ranges_are_exact(store: Arc<dyn Store>) {
         [(0, 0), (0, 1), (0, 10_000), (1, 9_999), (4095, 8193), (9_999, 10_000), (10_000, 10_000)]
     {
         let range = store.get_range(&pack, from as u64, to - from).unwrap();
+        let mut into = vec![0xee; to - from];
+        store.read_range(&pack, from as u64, &mut into).unwrap();
+        assert_eq!(into, range, "read_range is get_range");
         assert!(range == bytes[from..to], "{from}..{to}");
     }
     for (offset, len) in [
@@ -130,6 +133,10 @@ fn ranges_are_exact(store: Arc<dyn Store>) {
         (u64::MAX, 0),
     ] {
         fails(store.get_range(&pack, offset, len), StoreErrorKind::Size);
+        // No buffer of a length that only a lie could have.
+        if len <= 16 << 20 {
+            fails(store.read_range(&pack, offset, &mut vec![0; len]), StoreErrorKind::Size);
+        }
     }
 }
 

@@ -17,6 +17,10 @@ mod access;
 #[cfg(all(test, feature = "testing"))]
 mod durability;
 mod layout;
+fn short(name: &ObjectName, offset: u64, len: usize) -> StoreError {
+    StoreError::new(StoreErrorKind::Size, "read", name, format!("it ends before {len} bytes from {offset}"))
+}
+
 #[cfg(test)]
 mod on_disk;
 mod reading;
@@ -215,12 +219,17 @@ impl Store for LocalStore {
         check_name("read", name)?;
         let failed = |e: io::Error| StoreError::from_io("read", name, &e);
         let file = self.fs.open(&self.path_of(name)).map_err(failed)?;
-        match reading::range(&*file, offset, len).map_err(failed)? {
-            Some(bytes) => Ok(bytes),
-            None => {
-                let reason = format!("it ends before {len} bytes from {offset}");
-                Err(StoreError::new(StoreErrorKind::Size, "read", name, reason))
-            }
+        reading::range(&*file, offset, len).map_err(failed)?.ok_or_else(|| short(name, offset, len))
+    }
+
+    fn read_range(&self, name: &ObjectName, offset: u64, out: &mut [u8]) -> StoreResult<()> {
+        check_name("read", name)?;
+        let failed = |e: io::Error| StoreError::from_io("read", name, &e);
+        let file = self.fs.open(&self.path_of(name)).map_err(failed)?;
+        if reading::range_into(&*file, offset, out).map_err(failed)? {
+            Ok(())
+        } else {
+            Err(short(name, offset, out.len()))
         }
     }
 

@@ -72,6 +72,13 @@ pub trait Store: Send + Sync {
     /// `len` bytes from `offset`.
     fn get_range(&self, name: &ObjectName, offset: u64, len: usize) -> StoreResult<Vec<u8>>;
 
+    /// The same into a buffer at hand: exactly `out.len()` bytes.
+    fn read_range(&self, name: &ObjectName, offset: u64, out: &mut [u8]) -> StoreResult<()> {
+        let bytes = self.get_range(name, offset, out.len())?;
+        out.copy_from_slice(&bytes);
+        Ok(())
+    }
+
     /// Size and store time.
     fn stat(&self, name: &ObjectName) -> StoreResult<ObjectStat>;
 

@@ -100,6 +100,10 @@ impl Store for RetryStore {
         self.retry(|_| self.inner.get_range(name, offset, len))
     }
 
+    fn read_range(&self, name: &ObjectName, offset: u64, out: &mut [u8]) -> StoreResult<()> {
+        self.retry(|_| self.inner.read_range(name, offset, out))
+    }
+
     fn stat(&self, name: &ObjectName) -> StoreResult<ObjectStat> {
         self.retry(|_| self.inner.stat(name))
     }

@@ -1,14 +1,14 @@
 //! `restore`: files, directories and whole snapshots, bit for bit (design §3.7).
 //!
 //! 1. The snapshot, and `path` in it, lead to a tree.
-//! 2. [`plan`] walks it and gives steps: pure, and all that a dry run does.
-//! 3. [`work`] takes the steps: [`dir`]ectories first, then what is in them, by several workers.
-//! 4. Each [`file`] is written beside its place under a temporary name, verified chunk by
-//!    chunk, renamed, then given its [`meta`]data; hard [`links`] and [`special`] files likewise.
+//! 2. `plan` walks it and gives steps: pure, and all that a dry run does.
+//! 3. `work` takes the steps: `dir`ectories first, then what is in them, by several workers.
+//! 4. Each `file` is written beside its place under a temporary name, verified chunk by
+//!    chunk, renamed, then given its `meta`data; hard `links` and `special` files likewise.
 //! 5. A directory's metadata is set when the last thing in it is done.
 //! 6. One `syncfs` at the end: what was reported is durable.
 //!
-//! Every step is relative to the handle of a directory ([`door`]) and follows no link, but for
+//! Every step is relative to the handle of a directory (`door`) and follows no link, but for
 //! the target as the user gave it. A lost blob costs the files that need it, each a Problem.
 
 mod dir;

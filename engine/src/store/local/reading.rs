@@ -47,6 +47,12 @@ pub(super) fn range(file: &dyn OpenFile, offset: u64, len: usize) -> io::Result<
     Ok((filled == len).then_some(bytes))
 }
 
+/// Fills `out` from `offset`; `false` when the file ends before.
+pub(super) fn range_into(file: &dyn OpenFile, offset: u64, out: &mut [u8]) -> io::Result<bool> {
+    let end = u64::try_from(out.len()).ok().and_then(|len| offset.checked_add(len));
+    Ok(end.is_some_and(|end| end <= file.size_bytes()) && fill(file, out, offset)? == out.len())
+}
+
 /// Does the file hold these bytes and no more?
 pub(super) fn equals(file: &dyn OpenFile, bytes: &[u8]) -> io::Result<bool> {
     if file.size_bytes() != bytes.len() as u64 {
