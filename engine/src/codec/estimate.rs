@@ -25,6 +25,8 @@ const MATCHES: f64 = 0.60;
 const SMALL: usize = 4 * PIECE;
 /// Two positions in an element have the same byte if their entropies differ by less (bits).
 const SAME_BITS: f64 = 0.25;
+/// A plane that would save less is stored as it is (zstd itself asks for a sixty-fourth).
+const PLANE_WORTH: f64 = 0.98;
 /// A Huffman coder's distance from the entropy (share of a plane).
 const CODER_LOSS: f64 = 0.006;
 
@@ -75,14 +77,15 @@ fn numbers(pieces: &[&[u8]; 3]) -> (f64, Layout) {
     // The position of least entropy holds the exponent: the top byte. Elements end after it.
     let top = (0..width).min_by(|a, b| bits[*a].total_cmp(&bits[*b])).unwrap_or(0);
     let lead = (top + 1) % width;
-    let plain = Layout { width, lead, rotated: false };
-    let rotated = Layout { rotated: true, ..plain };
-    let (a, b) = (share(pieces, plain), share(pieces, rotated));
+    let mut plain = Layout { width, lead, rotated: false, coded: [false; 4] };
+    let mut rotated = Layout { rotated: true, ..plain };
+    let (a, b) = (share(pieces, &mut plain), share(pieces, &mut rotated));
     if b < a { (b, rotated) } else { (a, plain) }
 }
 
-/// Share of its length that the sample would be stored in under a layout.
-fn share(pieces: &[&[u8]; 3], layout: Layout) -> f64 {
+/// Share of its length that the sample would be stored in under a layout; notes which planes are
+/// worth coding.
+fn share(pieces: &[&[u8]; 3], layout: &mut Layout) -> f64 {
     let mut counts = [[0u32; 256]; 4];
     let turn = u32::from(layout.rotated);
     for element in pieces.iter().flat_map(|p| p[layout.lead..].chunks_exact(layout.width)) {
@@ -98,8 +101,13 @@ fn share(pieces: &[&[u8]; 3], layout: Layout) -> f64 {
             count[usize::from(byte)] += 1;
         }
     }
-    let planes = counts[..layout.width].iter().map(|c| (entropy(c) / 8.0 + CODER_LOSS).min(1.0));
-    planes.sum::<f64>() / layout.width as f64
+    let mut sum = 0.0;
+    for (count, coded) in counts[..layout.width].iter().zip(&mut layout.coded) {
+        let share = entropy(count) / 8.0 + CODER_LOSS;
+        *coded = share < PLANE_WORTH;
+        sum += if *coded { share } else { 1.0 };
+    }
+    sum / layout.width as f64
 }
 
 /// Bits a byte, order 0.
@@ -137,7 +145,8 @@ mod tests {
             floats(200_000).iter().flat_map(|f| ((f.to_bits() >> 16) as u16).to_le_bytes()).collect();
         for lead in 0..2 {
             let Choice::Planes(layout) = choose(&bf16[lead..]) else { panic!("not seen at {lead}") };
-            assert_eq!(layout, Layout { width: 2, lead, rotated: true });
+            assert_eq!((layout.width, layout.lead, layout.rotated), (2, lead, true));
+            assert!(layout.coded[1]);
         }
         let f32s: Vec<u8> = floats(100_000)
             .iter()

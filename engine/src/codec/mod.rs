@@ -47,7 +47,7 @@ pub fn encode(plain: &[u8], out: &mut Vec<u8>) -> Encoded {
 }
 
 thread_local! {
-    static PLANES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static PLANES: RefCell<planes::Scratch> = RefCell::default();
 }
 
 /// Decodes into `out`, whose length is the frame's plain length.

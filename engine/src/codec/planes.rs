@@ -33,6 +33,8 @@ pub struct Layout {
     pub lead: usize,
     /// Is the sign to be rotated to the lowest bit?
     pub rotated: bool,
+    /// Which planes, least significant first, are worth trying to code.
+    pub coded: [bool; 4],
 }
 
 impl Layout {
@@ -41,15 +43,23 @@ impl Layout {
     }
 }
 
-/// Encodes into `out` (replaced), with `planes` as scratch. `false` if zstd refuses.
-pub fn encode(plain: &[u8], layout: Layout, planes: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+/// Buffers of one thread, used again.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    planes: Vec<u8>,
+    coded: Vec<u8>,
+}
+
+/// Encodes into `out` (replaced). `false` if zstd refuses.
+pub fn encode(plain: &[u8], layout: Layout, scratch: &mut Scratch, out: &mut Vec<u8>) -> bool {
     let (lead, rest) = plain.split_at(layout.lead.min(plain.len()));
     let count = rest.len() / layout.width;
     let (elements, tail) = rest.split_at(count * layout.width);
-    if planes.len() < elements.len() {
-        planes.resize(elements.len(), 0);
+    if scratch.planes.len() < elements.len() {
+        scratch.planes.resize(elements.len(), 0);
     }
-    split(elements, layout, count, &mut planes[..elements.len()]);
+    let planes = &mut scratch.planes[..elements.len()];
+    split(elements, layout, count, planes);
 
     let mut header = Put::with_capacity(layout.header_len());
     header.u8(layout.width as u8).u8(u8::from(layout.rotated) * FLAG_ROTATED).u8(lead.len() as u8);
@@ -57,18 +67,19 @@ pub fn encode(plain: &[u8], layout: Layout, planes: &mut Vec<u8>, out: &mut Vec<
     out.reserve(plain.len() + layout.header_len());
     out.resize(layout.header_len(), 0);
     out.extend_from_slice(lead);
-    for plane in planes[..elements.len()].chunks_exact(count.max(1)) {
-        let at = out.len();
-        let coding = match zstd::append_literals(plane, out) {
-            Some(()) if out.len() - at < plane.len() - plane.len() / WORTH => CODING_ZSTD,
-            Some(()) => {
-                out.truncate(at);
-                out.extend_from_slice(plane);
-                CODING_RAW
+    for (plane, worth) in planes.chunks_exact(count.max(1)).zip(layout.coded) {
+        let mut coding = (CODING_RAW, plane);
+        if worth {
+            if !zstd::compress_literals(plane, &mut scratch.coded) {
+                return false;
             }
-            None => return false,
-        };
-        header.u8(coding).u32(u32::try_from(out.len() - at).unwrap_or(u32::MAX));
+            if scratch.coded.len() < plane.len() - plane.len() / WORTH {
+                coding = (CODING_ZSTD, &scratch.coded);
+            }
+        }
+        let (coding, stored) = coding;
+        header.u8(coding).u32(u32::try_from(stored.len()).unwrap_or(u32::MAX));
+        out.extend_from_slice(stored);
     }
     out.extend_from_slice(tail);
     header.0.resize(layout.header_len(), 0);
@@ -77,7 +88,7 @@ pub fn encode(plain: &[u8], layout: Layout, planes: &mut Vec<u8>, out: &mut Vec<
 }
 
 /// Decodes exactly one encoded stretch into exactly `out`, with `scratch` for coded planes.
-pub fn decode(encoded: &[u8], scratch: &mut Vec<u8>, out: &mut [u8]) -> Result<(), Malformed> {
+pub fn decode(encoded: &[u8], scratch: &mut Scratch, out: &mut [u8]) -> Result<(), Malformed> {
     let mut take = Take(encoded);
     let (width, flags, lead) = (usize::from(take.u8()?), take.u8()?, usize::from(take.u8()?));
     if !(width == 2 || width == 4) || flags & !FLAG_ROTATED != 0 || lead >= width {
@@ -95,6 +106,7 @@ pub fn decode(encoded: &[u8], scratch: &mut Vec<u8>, out: &mut [u8]) -> Result<(
     out_lead.copy_from_slice(take.bytes(lead)?);
     // Coded planes are decoded side by side into the scratch; raw ones are used where they stand.
     let coded = codings[..width].iter().filter(|(coding, _)| *coding == CODING_ZSTD).count();
+    let scratch = &mut scratch.planes;
     if scratch.len() < coded * count {
         scratch.resize(coded * count, 0);
     }
@@ -122,41 +134,61 @@ pub fn decode(encoded: &[u8], scratch: &mut Vec<u8>, out: &mut [u8]) -> Result<(
     Ok(())
 }
 
-/// Elements to planes, least significant byte first. Plain loops over equal slices, which the
-/// compiler turns into vector code.
+/// Elements to planes, least significant byte first. Plain loops over equal slices and a constant
+/// rotation, which the compiler turns into vector code.
 fn split(elements: &[u8], layout: Layout, count: usize, planes: &mut [u8]) {
-    let turn = u32::from(layout.rotated);
-    if layout.width == 2 {
-        let (low, high) = planes.split_at_mut(count);
-        for ((element, low), high) in elements.chunks_exact(2).zip(low).zip(high) {
-            let [a, b] = u16::from_le_bytes([element[0], element[1]]).rotate_left(turn).to_le_bytes();
-            *low = a;
-            *high = b;
-        }
-    } else {
-        let (p0, rest) = planes.split_at_mut(count);
-        let (p1, rest) = rest.split_at_mut(count);
-        let (p2, p3) = rest.split_at_mut(count);
-        for ((((element, p0), p1), p2), p3) in elements.chunks_exact(4).zip(p0).zip(p1).zip(p2).zip(p3) {
-            let word = u32::from_le_bytes([element[0], element[1], element[2], element[3]]);
-            let [a, b, c, d] = word.rotate_left(turn).to_le_bytes();
-            (*p0, *p1, *p2, *p3) = (a, b, c, d);
-        }
+    match (layout.width, layout.rotated) {
+        (2, false) => split2::<0>(elements, count, planes),
+        (2, true) => split2::<1>(elements, count, planes),
+        (_, false) => split4::<0>(elements, count, planes),
+        (_, true) => split4::<1>(elements, count, planes),
+    }
+}
+
+fn split2<const TURN: u32>(elements: &[u8], count: usize, planes: &mut [u8]) {
+    let (low, high) = planes.split_at_mut(count);
+    for ((element, low), high) in elements.as_chunks().0.iter().zip(low).zip(high) {
+        let word = u16::from_le_bytes(*element).rotate_left(TURN);
+        *low = word as u8;
+        *high = (word >> 8) as u8;
+    }
+}
+
+fn split4<const TURN: u32>(elements: &[u8], count: usize, planes: &mut [u8]) {
+    let (p0, rest) = planes.split_at_mut(count);
+    let (p1, rest) = rest.split_at_mut(count);
+    let (p2, p3) = rest.split_at_mut(count);
+    for ((((element, p0), p1), p2), p3) in elements.as_chunks().0.iter().zip(p0).zip(p1).zip(p2).zip(p3) {
+        let word = u32::from_le_bytes(*element).rotate_left(TURN);
+        *p0 = word as u8;
+        *p1 = (word >> 8) as u8;
+        *p2 = (word >> 16) as u8;
+        *p3 = (word >> 24) as u8;
     }
 }
 
 /// Reverse of [`split`].
 fn join(elements: &mut [u8], width: usize, rotated: bool, planes: &[&[u8]; 4]) {
-    let turn = u32::from(rotated);
-    if width == 2 {
-        for ((element, low), high) in elements.chunks_exact_mut(2).zip(planes[0]).zip(planes[1]) {
-            element.copy_from_slice(&u16::from_le_bytes([*low, *high]).rotate_right(turn).to_le_bytes());
-        }
-    } else {
-        let all = planes[0].iter().zip(planes[1]).zip(planes[2]).zip(planes[3]);
-        for (element, (((a, b), c), d)) in elements.chunks_exact_mut(4).zip(all) {
-            element.copy_from_slice(&u32::from_le_bytes([*a, *b, *c, *d]).rotate_right(turn).to_le_bytes());
-        }
+    match (width, rotated) {
+        (2, false) => join2::<0>(elements, planes),
+        (2, true) => join2::<1>(elements, planes),
+        (_, false) => join4::<0>(elements, planes),
+        (_, true) => join4::<1>(elements, planes),
+    }
+}
+
+fn join2<const TURN: u32>(elements: &mut [u8], planes: &[&[u8]; 4]) {
+    for ((element, low), high) in elements.as_chunks_mut().0.iter_mut().zip(planes[0]).zip(planes[1]) {
+        let word = u16::from(*low) | u16::from(*high) << 8;
+        *element = word.rotate_right(TURN).to_le_bytes();
+    }
+}
+
+fn join4<const TURN: u32>(elements: &mut [u8], planes: &[&[u8]; 4]) {
+    let all = planes[0].iter().zip(planes[1]).zip(planes[2]).zip(planes[3]);
+    for (element, (((a, b), c), d)) in elements.as_chunks_mut().0.iter_mut().zip(all) {
+        let word = u32::from(*a) | u32::from(*b) << 8 | u32::from(*c) << 16 | u32::from(*d) << 24;
+        *element = word.rotate_right(TURN).to_le_bytes();
     }
 }
 
@@ -169,15 +201,17 @@ mod tests {
         [2, 4]
             .into_iter()
             .flat_map(|width| (0..width).map(move |lead| (width, lead)))
-            .flat_map(|(width, lead)| [false, true].map(|rotated| Layout { width, lead, rotated }))
+            .flat_map(|(width, lead)| {
+                [false, true].map(|rotated| Layout { width, lead, rotated, coded: [true; 4] })
+            })
             .collect()
     }
 
     fn round(plain: &[u8], layout: Layout) -> usize {
-        let (mut planes, mut out) = (Vec::new(), Vec::new());
-        assert!(encode(plain, layout, &mut planes, &mut out));
+        let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+        assert!(encode(plain, layout, &mut scratch, &mut out));
         let mut back = vec![0x55; plain.len()];
-        decode(&out, &mut Vec::new(), &mut back).unwrap();
+        decode(&out, &mut Scratch::default(), &mut back).unwrap();
         assert_eq!(back, plain, "{layout:?}");
         out.len()
     }
@@ -195,11 +229,11 @@ mod tests {
     #[test]
     fn every_bf16_and_odd_f32_comes_back() {
         let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-        round(&all, Layout { width: 2, lead: 0, rotated: true });
+        round(&all, Layout { width: 2, lead: 0, rotated: true, coded: [true; 4] });
         let odd = [f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE / 8.0, 1.0];
         let mut plain: Vec<u8> = odd.iter().flat_map(|f| f.to_bits().to_le_bytes()).collect();
         plain.extend_from_slice(&0x7fc0_1234u32.to_le_bytes());
-        round(&plain, Layout { width: 4, lead: 0, rotated: true });
+        round(&plain, Layout { width: 4, lead: 0, rotated: true, coded: [true; 4] });
     }
 
     #[test]
@@ -207,7 +241,7 @@ mod tests {
         let plain: Vec<u8> = (0..100_000u32)
             .flat_map(|i| (i.wrapping_mul(2_654_435_761) & 0xffff_0000).to_le_bytes())
             .collect();
-        let len = round(&plain, Layout { width: 4, lead: 0, rotated: false });
+        let len = round(&plain, Layout { width: 4, lead: 0, rotated: false, coded: [true; 4] });
         assert!(len < 201_000, "{len}");
     }
 
@@ -215,8 +249,13 @@ mod tests {
     fn lies_are_errors() {
         let plain: Vec<u8> = (0..4000u32).flat_map(|i| ((i % 7) as u16 * 300).to_le_bytes()).collect();
         let mut out = Vec::new();
-        assert!(encode(&plain, Layout { width: 2, lead: 1, rotated: true }, &mut Vec::new(), &mut out));
-        let decode_to = |bytes: &[u8], len: usize| decode(bytes, &mut Vec::new(), &mut vec![0; len]);
+        assert!(encode(
+            &plain,
+            Layout { width: 2, lead: 1, rotated: true, coded: [true; 4] },
+            &mut Scratch::default(),
+            &mut out
+        ));
+        let decode_to = |bytes: &[u8], len: usize| decode(bytes, &mut Scratch::default(), &mut vec![0; len]);
         assert!(decode_to(&out, plain.len()).is_ok());
         for len in [0, 1, plain.len() - 1, plain.len() + 1, plain.len() + 2] {
             assert!(decode_to(&out, len).is_err(), "{len}");
@@ -239,7 +278,7 @@ mod tests {
 
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), len in 0usize..300) {
-            drop(decode(&bytes, &mut Vec::new(), &mut vec![0; len]));
+            drop(decode(&bytes, &mut Scratch::default(), &mut vec![0; len]));
         }
     }
 }

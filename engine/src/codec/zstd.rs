@@ -27,21 +27,17 @@ pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
     })
 }
 
-/// Appends one frame of `plain` in which nothing but its literals is coded: no matches are looked
-/// for, and Huffman is used wherever it gains. `None` if zstd refuses.
-pub fn append_literals(plain: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let start = out.len();
-    let bound = compress_bound(plain.len());
-    out.resize(start + bound, 0);
-    let made = LITERALS.with_borrow_mut(|ctx| {
-        let ctx = match ctx {
-            Some(ctx) => ctx,
-            None => ctx.insert(literal_coder()?),
-        };
-        ctx.compress2(&mut out[start..], plain).ok()
-    })?;
-    out.truncate(start + made);
-    Some(())
+/// One frame of `plain` into `out` (replaced) in which nothing but its literals is coded: no matches
+/// are looked for, and Huffman is used wherever it gains. `false` if zstd refuses.
+pub fn compress_literals(plain: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    out.reserve(compress_bound(plain.len()));
+    LITERALS.with_borrow_mut(|ctx| {
+        if ctx.is_none() {
+            *ctx = literal_coder();
+        }
+        ctx.as_mut().is_some_and(|ctx| ctx.compress2(out, plain).is_ok())
+    })
 }
 
 fn literal_coder() -> Option<CCtx<'static>> {
