@@ -96,14 +96,17 @@ impl Packer {
     }
 
     fn fresh(&mut self, kind: PackKind) -> OpenPack {
-        OpenPack::new(kind, self.epoch, self.spare.pop().unwrap_or_default())
+        // Room for all it may ever hold, trailer and padding too: what is not touched costs nothing,
+        // while growing step by step, for every pack anew, tears the heap to pieces.
+        let room = usize::try_from(self.data_range.max + self.data_range.max / 16).unwrap_or(0);
+        let buffer = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(room));
+        OpenPack::new(kind, self.epoch, buffer)
     }
 
-    /// Gives back the buffer of a pack that was stored.
+    /// Gives back the buffer of a pack that was stored. None is ever freed before the end: there are
+    /// never more than were in use at the same time.
     pub fn give_back(&mut self, buffer: Vec<u8>) {
-        if self.spare.len() < OPEN_DATA_PACKS {
-            self.spare.push(buffer);
-        }
+        self.spare.push(buffer);
     }
 
     /// What is still open at the end of a run: small packs are merged.

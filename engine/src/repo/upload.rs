@@ -148,9 +148,7 @@ fn serve(
                 let mut now = locked(state);
                 now.stored_bytes += pack.indexed.size;
                 now.unlisted.push(pack.indexed);
-                if now.buffers.len() < 2 {
-                    now.buffers.push(pack.bytes);
-                }
+                now.buffers.push(pack.bytes);
                 drop(now);
                 write_index(repo, session, state, false)
             });
