@@ -302,8 +302,23 @@ fn encodings() {
     v.case("raw").line("encoding", 0).line("codec-version", 1).hex("plaintext", b"raw").hex("bytes", b"raw");
     v.case("zstd; other bytes may decode to the same").line("encoding", 1).line("codec-version", 1);
     v.hex("plaintext", ZSTD.0).line("bytes", ZSTD.1);
+    // 1.0 and -0.5 as bf16, between a byte before and a byte after.
+    v.case("planes of two bytes, rotated, lead 1, raw").line("encoding", 2).line("codec-version", 1);
+    v.line("plaintext", "aa803f00bf55");
+    v.line("bytes", "020101".to_owned() + "0002000000" + "0002000000" + "aa" + "0001" + "7f7e" + "55");
+    // Three planes of zeros and the text above as the fourth, coded.
+    let zeros = "00".repeat(ZSTD.0.len());
+    v.case("planes of four bytes, the highest coded").line("encoding", 2).line("codec-version", 1);
+    v.hex("plaintext", &ZSTD.0.iter().flat_map(|b| [0, 0, 0, *b]).collect::<Vec<u8>>());
+    let raw = "004a000000";
+    v.line("bytes", format!("040000{raw}{raw}{raw}0134000000{zeros}{zeros}{zeros}{}", ZSTD.1));
     let frozen = v.settle();
-    for (encoding, case) in [(0, "raw"), (1, "zstd; other bytes may decode to the same")] {
+    for (encoding, case) in [
+        (0, "raw"),
+        (1, "zstd; other bytes may decode to the same"),
+        (2, "planes of two bytes, rotated, lead 1, raw"),
+        (2, "planes of four bytes, the highest coded"),
+    ] {
         let plain = frozen.bytes(case, "plaintext");
         let mut out = vec![0; plain.len()];
         codec::decode(encoding, 1, &frozen.bytes(case, "bytes"), &mut out).unwrap();

@@ -146,6 +146,30 @@ def derive(context, material):
     return blake3(material, derive_key_context=context).digest()
 
 
+def join_planes(data, plain):
+    width, flags, lead = data[0], data[1], data[2]
+    need(width in (2, 4) and flags in (0, 1) and lead < width, "planes")
+    count = (plain - lead) // width
+    heads = [struct.unpack_from("<BI", data, 3 + 5 * p) for p in range(width)]
+    at = 3 + 5 * width
+    out = bytearray(data[at : at + lead]) + bytearray(count * width)
+    at += lead
+    for p, (coding, length) in enumerate(heads):
+        plane = data[at : at + length]
+        at += length
+        need(coding in (0, 1), "coding of a plane")
+        if coding == 1:
+            plane = zstandard.ZstdDecompressor().decompress(plane, max_output_size=count)
+        need(len(plane) == count, "length of a plane")
+        out[lead + p : lead + count * width : width] = plane
+    if flags == 1:
+        code = "<%d%s" % (count, "H" if width == 2 else "I")
+        bits = 8 * width
+        turned = struct.unpack_from(code, out, lead)
+        struct.pack_into(code, out, lead, *((v >> 1 | (v & 1) << bits - 1) for v in turned))
+    return bytes(out) + data[at:]
+
+
 class Repository:
     def __init__(self, path, password):
         self.path = path
@@ -365,11 +389,13 @@ class Repository:
             with open(os.path.join(self.path, "data", name[:2], name), "rb") as file:
                 file.seek(offset)
                 sealed = file.read(stored)
-            need(encoding in (0, 1) and version == 1 and not edges, "encoding")
+            need(encoding in (0, 1, 2) and version == 1 and not edges, "encoding")
             aad = self.id + b"frame\1\1" + struct.pack("<HBBIB", epoch, encoding, version, plain, 0)
             data = open_sealed(self.seal_key("frame", epoch), sealed[:24], aad, sealed[24:])
             if encoding == 1:
                 data = zstandard.ZstdDecompressor().decompress(data, max_output_size=plain)
+            if encoding == 2:
+                data = join_planes(data, plain)
             need(len(data) == plain, "plain length")
             self.frames[key] = data
         return self.frames[key]
