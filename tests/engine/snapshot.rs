@@ -147,6 +147,45 @@ fn a_file_of_many_windows_and_nested_lists() {
     assert!(second.new_bytes < 200_000, "{} bytes are new", second.new_bytes);
 }
 
+/// What the parent has is a short cut, never a reason: after every kind of change the content list
+/// is the one that the same bytes get without a parent.
+#[test]
+fn cuts_do_not_depend_on_history() {
+    let (_dir, top) = temp();
+    let name = top.join("large");
+    let place = Place::default();
+    let content = bytes(21, 18 << 20);
+    put(&name, &content);
+    whole(&place, &top);
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut copy = content.clone();
+        change(&mut copy);
+        copy
+    };
+    let cases = [
+        ("touched", content.clone()),
+        ("one byte", changed(&|c| c[9 << 20] ^= 1)),
+        ("first byte", changed(&|c| c[0] ^= 1)),
+        ("inserted", changed(&|c| c.insert(5 << 20, 7))),
+        ("removed", changed(&|c| drop(c.drain(1000..300_000)))),
+        ("grown", changed(&|c| c.extend_from_slice(&bytes(22, 6 << 20)))),
+        ("grown by a run", changed(&|c| c.extend_from_slice(&vec![0; 5 << 20]))),
+        ("cut short", changed(&|c| c.truncate(7 << 20))),
+        ("grown back", content.clone()),
+    ];
+    for (what, now) in cases {
+        put(&name, &now);
+        set_mtime(&name, 1_000_000 + now.len() as u64);
+        let with = whole(&place, &top);
+        assert!(with.parent.is_some() && with.read_bytes == now.len() as u64, "{what}");
+        let bare = Place { store: place.store.clone(), cache: tempfile::tempdir().unwrap() };
+        let alone = run(&bare, &SnapshotOptions { parent: Parent::None, ..of(&top) });
+        let repo = bare.open();
+        let content_of = |id| nodes(&repo, id)[&name].content.clone();
+        assert!(content_of(with.snapshot.unwrap()) == content_of(alone.snapshot.unwrap()), "{what}");
+    }
+}
+
 #[test]
 fn holes_are_kept_as_holes() {
     let (_dir, top) = temp();

@@ -76,7 +76,7 @@ pub struct SnapshotArgs {
     #[arg(long, value_name = "TIME", help_heading = "What to record")]
     pub time: Option<String>,
 
-    /// Compare with this snapshot, not the newest of this host and these paths
+    /// Compare with this snapshot (or `none`), not the newest of this host and these paths
     #[arg(long, value_name = "SNAPSHOT", help_heading = "How to find what changed")]
     pub parent: Option<String>,
 

@@ -26,6 +26,7 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let repo = open(&args, p)?;
     let parent = match &args.parent {
         None => Parent::Automatic,
+        Some(word) if word == "none" => Parent::None,
         Some(word) => {
             let (word, _) = whom::snapshot_and_path(word.as_ref())?;
             Parent::Given(whom::find(&repo, &word, &Filter::default())?.id)

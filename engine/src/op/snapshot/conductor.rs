@@ -298,7 +298,10 @@ impl<'a> Conductor<'a> {
         if let Some(database) = journal_of(&at) {
             self.tally.problem(database, self.progress);
         }
-        if let (Compared::Unchanged, Some(old)) = (compared, known) {
+        let mut known = known;
+        if compared == Compared::Unchanged
+            && let Some(old) = known.take()
+        {
             node.content = old.content;
             node.seams = old.seams;
             node.capture = old.capture;
@@ -316,7 +319,7 @@ impl<'a> Conductor<'a> {
         if size > WHOLE_FILE_BYTES {
             // What came before in the walk goes first, so that neighbours stay neighbours.
             self.send_batch(hands, scope);
-            return self.read_large(file, hands, scope);
+            return self.read_large(file, known, hands, scope);
         }
         self.batch.push(file);
         self.batch_bytes += size + QUEUED_FILE_BYTES;
@@ -360,6 +363,7 @@ impl<'a> Conductor<'a> {
     fn read_large<'s, 't: 's>(
         &mut self,
         file: ToRead,
+        before: Option<Node>,
         hands: &Hands<'t, '_>,
         scope: &rayon::Scope<'s>,
     ) -> Result<()> {
@@ -371,7 +375,10 @@ impl<'a> Conductor<'a> {
         match opened {
             Err(outcome) => self.take_in(*outcome),
             Ok((file, source)) => {
-                let large = hands.reader.read(number, file, source, &hands.sender, Done::Chunk, scope)?;
+                let (familiar, trusted) = self.parent.familiar(before.as_ref());
+                let familiar = (&familiar, trusted);
+                let large =
+                    hands.reader.read(number, file, source, familiar, &hands.sender, Done::Chunk, scope)?;
                 self.large.insert(number, large);
                 self.settle_large(number, hands)?;
                 self.take_results(hands, IN_FLIGHT_BYTES)

@@ -13,11 +13,12 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use rayon::ThreadPool;
 
+use super::familiar::Familiar;
 use super::reading::{self, Outcome, ToRead, Tools};
 use crate::chunk::Opaque;
 use crate::error::{Error, Problem, Result};
 use crate::format::content::Entry;
-use crate::id::{BlobId, BlobKind};
+use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::source::{Segment, SourceFile};
 
 /// New bytes of a window.
@@ -102,12 +103,14 @@ pub struct LargeReader<'t, 'a> {
 
 impl<'t> LargeReader<'t, '_> {
     /// Reads the file to its end and hands its chunks to the pool; the results come through
-    /// `done`. The outcome follows once all of them are in ([`LargeFile::finish`]).
+    /// `done`. `familiar` are the chunks of the parent's file, and whether they may be taken
+    /// over without a look-up. The outcome follows once all of them are in ([`LargeFile::finish`]).
     pub fn read<'s, F>(
         &self,
         number: u64,
         file: ToRead,
         source: SourceFile,
+        familiar: (&Familiar, bool),
         done: &Sender<F>,
         wrap: fn(ChunkDone) -> F,
         scope: &rayon::Scope<'s>,
@@ -130,7 +133,7 @@ impl<'t> LargeReader<'t, '_> {
             match segment {
                 Segment::Hole { len, .. } => large.parts.push(Part::Entry(Entry::Hole { len })),
                 Segment::Data { offset, len } => {
-                    if !self.read_data(number, &mut large, offset, len, done, wrap, scope)? {
+                    if !self.read_data(number, &mut large, offset, len, familiar, done, wrap, scope)? {
                         large.complete = false;
                         break;
                     }
@@ -148,6 +151,7 @@ impl<'t> LargeReader<'t, '_> {
         large: &mut LargeFile,
         offset: u64,
         len: u64,
+        familiar: (&Familiar, bool),
         done: &Sender<F>,
         wrap: fn(ChunkDone) -> F,
         scope: &rayon::Scope<'s>,
@@ -158,6 +162,7 @@ impl<'t> LargeReader<'t, '_> {
     {
         let cutter = self.tools.cutter;
         let regions = Opaque::layout(len);
+        let (familiar, trusted) = (familiar.0, familiar.1);
         let mut window = self.windows.take();
         // Bytes at the front of the window that were read before, and where they stand in the stretch.
         let (mut held, mut start) = (0usize, 0u64);
@@ -179,10 +184,30 @@ impl<'t> LargeReader<'t, '_> {
             large.read_bytes += fresh as u64;
             self.tools.progress.advance(0, fresh as u64);
             let filled = held + fresh;
-            let cuts = self.pool.install(|| cutter.cut_regions(&buffer[..filled], start, &regions));
-            let last = cuts.last().copied().unwrap_or(0);
+            let buffer = &buffer[..filled];
+            let repo = self.tools.session.repo();
             let mut from = 0;
-            let ranges: Vec<_> = cuts.into_iter().map(|to| std::mem::replace(&mut from, to)..to).collect();
+            let known = self.pool.install(|| familiar.unchanged(repo, buffer, offset + start, offset + len));
+            let mut ranges = Vec::new();
+            for chunk in known {
+                let to = from + chunk.len as usize;
+                if ranges.is_empty() && (trusted || self.still_there(chunk.id)?) {
+                    large.parts.push(Part::Entry(Entry::Chunk { id: chunk.id, len: chunk.len }));
+                } else {
+                    // Lost meanwhile: stored again, and what follows keeps its order behind it.
+                    ranges.push(from..to);
+                }
+                from = to;
+            }
+            let found =
+                self.pool.install(|| cutter.cut_regions(&buffer[from..], start + from as u64, &regions));
+            for to in found.into_iter().map({
+                let base = from;
+                move |cut| base + cut
+            }) {
+                ranges.push(std::mem::replace(&mut from, to)..to);
+            }
+            let last = from;
             if start + last as u64 == len {
                 self.spawn(number, large, window, ranges, done, wrap, scope);
                 return Ok(true);
@@ -197,6 +222,11 @@ impl<'t> LargeReader<'t, '_> {
             self.spawn(number, large, window, ranges, done, wrap, scope);
             window = next;
         }
+    }
+
+    /// Is a chunk of the parent still in the repository?
+    fn still_there(&self, id: BlobId) -> Result<bool> {
+        self.tools.session.is_known(&BlobRef::new(BlobKind::Chunk, id))
     }
 
     #[allow(clippy::too_many_arguments)]

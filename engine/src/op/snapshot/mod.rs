@@ -13,6 +13,7 @@
 
 mod builder;
 mod conductor;
+mod familiar;
 mod large;
 mod options;
 mod parent;

@@ -16,6 +16,8 @@ pub enum Parent {
     Automatic,
     /// This one.
     Given(SnapshotId),
+    /// None: every file is new.
+    None,
 }
 
 /// What to take and how.

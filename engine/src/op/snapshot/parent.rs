@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::familiar::Familiar;
 use super::options::{Parent, SnapshotOptions};
 use crate::error::{Error, Result};
 use crate::format::content::Entry;
@@ -44,6 +45,7 @@ impl ParentSnapshot {
             }
             Parent::Given(id) => Some(session.repo().snapshot(id)?),
             Parent::Automatic => newest(session, host, paths)?,
+            Parent::None => None,
         };
         let vouched = snapshot.as_ref().is_some_and(|s| session.index().vouches_for(&s.id));
         Ok(Self { snapshot, vouched, reader })
@@ -104,6 +106,11 @@ impl ParentSnapshot {
                 Children::new()
             }
         }
+    }
+
+    /// Chunks of a file of the parent, and whether they are taken over without a look-up.
+    pub fn familiar(&self, node: Option<&Node>) -> (Familiar, bool) {
+        (node.map_or_else(Familiar::default, |n| Familiar::of(n, &self.reader)), self.vouched)
     }
 
     /// Is everything that `node` is made of still in the repository?
