@@ -274,3 +274,17 @@ impl fmt::Display for Problem {
         write!(f, "{}: {}", self.path, self.message)
     }
 }
+
+/// A path as one printable line: control characters and bytes that are not UTF-8 are escaped.
+pub fn printable(path: &[u8]) -> String {
+    let mut out = String::new();
+    for part in path.utf8_chunks() {
+        for c in part.valid().chars() {
+            if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        }
+        for byte in part.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}

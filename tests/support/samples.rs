@@ -281,29 +281,7 @@ pub fn full_node() -> Node {
 
 /// A node of which little is known.
 pub fn node(name: &[u8], kind: NodeKind, content: Vec<Entry>) -> Node {
-    Node {
-        name: name.into(),
-        kind,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        user: Bytes::default(),
-        group: Bytes::default(),
-        size: 0,
-        mtime: Stamp::default(),
-        ctime: Stamp::default(),
-        btime: None,
-        inode: 0,
-        device: 0,
-        nlink: 1,
-        rdev: 0,
-        attr_flags: 0,
-        marks: 0,
-        capture: 0,
-        seams: None,
-        content,
-        extensions: Vec::new(),
-    }
+    Node { mode: 0o755, nlink: 1, content, ..Node::blank(name, kind) }
 }
 
 /// A directory with a node of each type.

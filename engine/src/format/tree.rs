@@ -114,6 +114,33 @@ pub struct Node {
 }
 
 impl Node {
+    /// One that says nothing but a name and a type.
+    pub fn blank(name: &[u8], kind: NodeKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            user: Bytes::default(),
+            group: Bytes::default(),
+            size: 0,
+            mtime: Stamp::default(),
+            ctime: Stamp::default(),
+            btime: None,
+            inode: 0,
+            device: 0,
+            nlink: 0,
+            rdev: 0,
+            attr_flags: 0,
+            marks: 0,
+            capture: CAPTURE_PLAIN,
+            seams: None,
+            content: Vec::new(),
+            extensions: Vec::new(),
+        }
+    }
+
     /// Extensions that this version understands.
     pub const KNOWN_EXTENSIONS: [u16; 3] = [EXT_XATTRS, EXT_SQLITE, EXT_FOLLOWED];
 
@@ -281,29 +308,8 @@ mod tests {
 
     fn node(number: usize, attributes: usize) -> Node {
         let extension = Extension { tag: EXT_XATTRS, critical: false, data: vec![1; attributes].into() };
-        Node {
-            name: format!("{number:06}").into_bytes().into(),
-            kind: NodeKind::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            user: Bytes::default(),
-            group: Bytes::default(),
-            size: 0,
-            mtime: Stamp::default(),
-            ctime: Stamp::default(),
-            btime: None,
-            inode: 0,
-            device: 0,
-            nlink: 1,
-            rdev: 0,
-            attr_flags: 0,
-            marks: 0,
-            capture: 0,
-            seams: None,
-            content: Vec::new(),
-            extensions: vec![extension],
-        }
+        let name = format!("{number:06}");
+        Node { extensions: vec![extension], ..Node::blank(name.as_bytes(), NodeKind::File) }
     }
 
     fn lens(nodes: &[Node]) -> Vec<usize> {

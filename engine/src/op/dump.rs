@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::error::{Error, Problem, ProblemKind, Result};
+use crate::error::{Error, Problem, ProblemKind, Result, printable};
 use crate::format::content::Entry;
 use crate::format::tree::{MARK_CHANGED, MARK_INCOMPLETE, Node, NodeKind};
 use crate::id::SnapshotId;
 use crate::progress::Progress;
 use crate::repo::Repository;
-use crate::repo::lookup::{self, LastLink, shown};
+use crate::repo::lookup::{self, LastLink};
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::trees::Piece;
 
@@ -37,7 +37,7 @@ pub fn run(
     let root = repo.snapshot(snapshot)?.record.root;
     let reader = Reader::open(repo)?;
     let found = lookup::resolve(&reader, root, path, LastLink::Follow)?;
-    let refuse = |what: &str| Err(Error::Usage(format!("{} is {what}", shown(&found.path))));
+    let refuse = |what: &str| Err(Error::Usage(format!("{} is {what}", printable(&found.path))));
     let Some(node) = found.node.filter(|n| n.kind != NodeKind::Directory) else {
         return refuse("a directory, which restore gives back, not dump");
     };
@@ -54,7 +54,7 @@ pub fn run(
 }
 
 fn say_marks(node: &Node, path: &[u8], progress: &dyn Progress) {
-    let say = |kind, message: &str| progress.problem(&Problem::new(kind, shown(path), message));
+    let say = |kind, message: &str| progress.problem(&Problem::new(kind, printable(path), message));
     if node.marks & MARK_INCOMPLETE != 0 {
         say(ProblemKind::Unreadable, "given as recorded: part of it could not be read for the snapshot");
     }

@@ -4,7 +4,7 @@
 //!
 //! Paths are raw bytes. Nothing outside of the snapshot is ever looked at.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::format::tree::{Node, NodeKind};
 use crate::id::BlobId;
 use crate::repo::reader::Reader;
@@ -67,7 +67,7 @@ pub fn resolve(reader: &Reader, root: BlobId, path: &[u8], last: LastLink) -> Re
         if node.kind != NodeKind::Directory && !todo.is_empty() {
             let next = here.path_of(&name);
             let below = join(&next, todo.last().map_or(&[][..], Vec::as_slice));
-            return Err(not_found(&below, via.as_deref(), &format!("{} is no directory", shown(&next))));
+            return Err(not_found(&below, via.as_deref(), &format!("{} is no directory", printable(&next))));
         }
         here.names.push((name, node));
     }
@@ -115,24 +115,10 @@ fn not_found(path: &[u8], via: Option<&[u8]>, why: &str) -> Error {
         notes.push(why.to_owned());
     }
     if let Some(link) = via {
-        notes.push(format!("where the link {} leads", shown(link)));
+        notes.push(format!("where the link {} leads", printable(link)));
     }
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
-    Error::NotFound { what: format!("{} in the snapshot{notes}", shown(path)) }
-}
-
-/// A path as one printable line: control characters and bytes that are not UTF-8 are escaped.
-pub fn shown(path: &[u8]) -> String {
-    let mut out = String::new();
-    for part in path.utf8_chunks() {
-        for c in part.valid().chars() {
-            if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-        }
-        for byte in part.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    out
+    Error::NotFound { what: format!("{} in the snapshot{notes}", printable(path)) }
 }
 
 #[cfg(test)]
@@ -145,6 +131,6 @@ mod tests {
         assert_eq!(join(b"/", b"a"), b"/a");
         assert_eq!(join(b"/a", b"b"), b"/a/b");
         assert_eq!(join(b"", b"b"), b"/b");
-        assert_eq!(shown(b"/a\nb/\xff\xc3\xa4"), "/a\\nb/\\xff\u{e4}");
+        assert_eq!(printable(b"/a\nb/\xff\xc3\xa4"), "/a\\nb/\\xff\u{e4}");
     }
 }

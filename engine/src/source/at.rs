@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::stat::Stat;
+use crate::error::printable;
 
 /// One name in one directory. Clones share the handle.
 #[derive(Debug, Clone)]
@@ -109,19 +110,9 @@ fn handle_flags() -> OFlags {
     flags
 }
 
-/// A path as one printable line: control characters and bytes that are not
-/// UTF-8 are escaped.
+/// A path as one printable line.
 pub fn shown(path: &Path) -> String {
-    let mut out = String::new();
-    for part in path.as_os_str().as_bytes().utf8_chunks() {
-        for c in part.valid().chars() {
-            if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-        }
-        for byte in part.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    out
+    printable(path.as_os_str().as_bytes())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::stat::Stat;
 use super::xattrs;
 use crate::error::{Problem, ProblemKind};
 use crate::format::content::Entry;
-use crate::format::tree::{CAPTURE_PLAIN, MARK_RECHECK, Node, NodeKind};
+use crate::format::tree::{MARK_RECHECK, Node, NodeKind};
 use crate::format::wire::{Bytes, Stamp};
 
 /// A file touched this shortly before it was looked at may be touched again
@@ -57,7 +57,7 @@ impl Names {
 /// the problems.
 pub fn node_of(at: &At, stat: &Stat, names: &Names) -> (Node, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut node = blank(at.name(), stat.kind);
+    let mut node = Node::blank(at.name(), stat.kind);
     node.extensions = xattrs::read(at, &mut problems).into_iter().collect();
     restat(&mut node, stat, names);
     if stat.kind == NodeKind::Symlink {
@@ -77,33 +77,6 @@ pub fn node_of(at: &At, stat: &Stat, names: &Names) -> (Node, Vec<Problem>) {
         }
     }
     (node, problems)
-}
-
-/// A node that says nothing but a name and a type.
-pub(super) fn blank(name: &[u8], kind: NodeKind) -> Node {
-    Node {
-        name: name.into(),
-        kind,
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        user: Bytes::default(),
-        group: Bytes::default(),
-        size: 0,
-        mtime: Stamp::default(),
-        ctime: Stamp::default(),
-        btime: None,
-        inode: 0,
-        device: 0,
-        nlink: 0,
-        rdev: 0,
-        attr_flags: 0,
-        marks: 0,
-        capture: CAPTURE_PLAIN,
-        seams: None,
-        content: Vec::new(),
-        extensions: Vec::new(),
-    }
 }
 
 /// Takes over what a newer look at the same file saw: all but name, content,

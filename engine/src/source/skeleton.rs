@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::at::{At, shown};
-use super::meta::{Names, blank, node_of};
+use super::meta::{Names, node_of};
 use crate::error::{Problem, ProblemKind};
 use crate::format::content::Entry;
 use crate::format::tree::{MARK_INCOMPLETE, Node, NodeKind};
@@ -67,8 +67,11 @@ impl Skeleton {
                 Err(e) => {
                     problems.push(Problem::new(ProblemKind::Vanished, shown(&path), e));
                     let name = path.file_name().unwrap_or_default().as_bytes();
-                    let stand_in =
-                        Node { mode: 0o700, marks: MARK_INCOMPLETE, ..blank(name, NodeKind::Directory) };
+                    let stand_in = Node {
+                        mode: 0o700,
+                        marks: MARK_INCOMPLETE,
+                        ..Node::blank(name, NodeKind::Directory)
+                    };
                     self.nodes.insert(path, stand_in);
                 }
             }

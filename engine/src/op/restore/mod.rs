@@ -31,7 +31,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::error::{Error, Problem, ProblemKind, Result};
+use crate::error::{Error, Problem, ProblemKind, Result, printable};
 use crate::format::tree::NodeKind;
 use crate::format::wire::Bytes;
 use crate::progress::Progress;
@@ -116,7 +116,7 @@ fn rehearse(
             }
             Step::Leaf(_) => report.others += 1,
             Step::Broken(error) => {
-                let problem = Problem::new(ProblemKind::Damaged, lookup::shown(walk.path()), error);
+                let problem = Problem::new(ProblemKind::Damaged, printable(walk.path()), error);
                 progress.problem(&problem);
                 report.problem_count += 1;
                 report.problems.push(problem);

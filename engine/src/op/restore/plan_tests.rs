@@ -1,32 +1,9 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::format::wire::{Bytes, Stamp};
 
 fn node(name: &str, kind: NodeKind, content: Vec<crate::format::content::Entry>) -> Node {
-    Node {
-        name: name.as_bytes().into(),
-        kind,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        user: Bytes::default(),
-        group: Bytes::default(),
-        size: 0,
-        mtime: Stamp::default(),
-        ctime: Stamp::default(),
-        btime: None,
-        inode: 0,
-        device: 0,
-        nlink: 1,
-        rdev: 0,
-        attr_flags: 0,
-        marks: 0,
-        capture: 0,
-        seams: None,
-        content,
-        extensions: Vec::new(),
-    }
+    Node { mode: 0o755, nlink: 1, content, ..Node::blank(name.as_bytes(), kind) }
 }
 
 #[derive(Default)]

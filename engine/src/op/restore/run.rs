@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::{Overwrite, RestoreOptions, RestoreReport};
+use crate::error::printable;
 use crate::error::{Error, Problem, ProblemKind, Result};
 use crate::format::snapshot::KEPT_PROBLEMS;
 use crate::progress::Progress;
-use crate::repo::lookup::shown;
 use crate::repo::reader::Reader;
 
 /// Why a step was not done.
@@ -166,7 +166,7 @@ impl<'r> Run<'r> {
 
     /// Notes a Problem.
     pub fn problem(&self, kind: ProblemKind, path: &[u8], message: impl std::fmt::Display) {
-        self.note(Problem::new(kind, shown(path), message));
+        self.note(Problem::new(kind, printable(path), message));
     }
 
     /// Notes a Problem that may come by the thousand: it is said at the end, once, with its count.

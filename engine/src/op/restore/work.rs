@@ -20,9 +20,9 @@ use super::plan::{Step, Trees, Walk};
 use super::run::{Run, Trouble, count};
 use super::special;
 use super::team::Team;
+use crate::error::printable;
 use crate::error::{Error, ProblemKind, Result};
 use crate::format::tree::{Node, NodeKind, check_name};
-use crate::repo::lookup::shown;
 
 /// More do not pay, and their handles count.
 const MAX_WORKERS: usize = 16;
@@ -146,7 +146,7 @@ impl<'r> Conductor<'r> {
             Step::Enter { .. } if self.lost > 0 => self.lost += 1,
             Step::Enter { node, wanted, temp_salt } => {
                 let path = dir.path_of(&node.name);
-                self.run.progress.current(&shown(&path));
+                self.run.progress.current(&printable(&path));
                 match dir.enter(node, wanted, temp_salt) {
                     Ok(inner) => self.dirs.push(inner),
                     Err(trouble) => {

@@ -1,7 +1,6 @@
 //! Walks the source, hands out work, and takes in results: one thread, all state its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -15,14 +14,14 @@ use super::parent::{Children, ParentSnapshot};
 use super::reading::{self, Outcome, ToRead, Tools, WHOLE_FILE_BYTES};
 use super::tally::{Compared, Tally};
 use crate::chunk::Cutter;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 use crate::format::tree::{CAPTURE_PLAIN_LIVE, Node, NodeKind};
 use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repo::session::Session;
 use crate::source::{
     At, ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Reason, Skeleton, SourceFile, Stat,
-    Stored, Walk, WalkContext, Why, is_sqlite_header, shown, unchanged,
+    Stored, Walk, WalkContext, Why, shown, unchanged,
 };
 
 /// A run of neighbours: at most so many bytes of files.
@@ -295,7 +294,7 @@ impl<'a> Conductor<'a> {
                 }
             },
         };
-        if let Some(database) = journal_of(&at) {
+        if let Some(database) = reading::journal_of(&at) {
             self.tally.problem(database, self.progress);
         }
         let mut known = known;
@@ -446,16 +445,4 @@ impl<'a> Conductor<'a> {
         debug_assert!(self.builder.is_settled());
         Ok(())
     }
-}
-
-/// Is `at` the journal of a database in use? Then a problem about that database.
-fn journal_of(at: &At) -> Option<Problem> {
-    let name = at.path().as_os_str().as_bytes();
-    let base = name.strip_suffix(b"-wal").or_else(|| name.strip_suffix(b"-journal"))?;
-    let database = At::of_path(Path::new(std::ffi::OsStr::from_bytes(base))).ok()?;
-    let stat = database.stat().ok().filter(Stat::is_file)?;
-    let file = SourceFile::open(&database, &stat).ok()?;
-    let mut first = [0; 16];
-    let got = file.read_at(0, &mut first).ok()?;
-    is_sqlite_header(&first[..got]).then(|| reading::live_database(&database, &first[..got])).flatten()
 }

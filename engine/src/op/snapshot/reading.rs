@@ -4,6 +4,10 @@
 //! [`Problem`] and marks the node, so that it is read again next time. What could not be
 //! opened at all has no node; what could be read in part has what was read, and says so.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use super::builder::Slot;
 use super::tally::Compared;
 use crate::chunk::Cutter;
@@ -113,6 +117,18 @@ pub fn live_database(at: &At, first_bytes: &[u8]) -> Option<Problem> {
         journal.suffix()
     );
     Some(Problem::new(ProblemKind::LiveDatabase, path, message))
+}
+
+/// Is `at` the journal of a database in use? Then a problem about that database.
+pub fn journal_of(at: &At) -> Option<Problem> {
+    let name = at.path().as_os_str().as_bytes();
+    let base = name.strip_suffix(b"-wal").or_else(|| name.strip_suffix(b"-journal"))?;
+    let database = At::of_path(Path::new(OsStr::from_bytes(base))).ok()?;
+    let stat = database.stat().ok().filter(Stat::is_file)?;
+    let file = SourceFile::open(&database, &stat).ok()?;
+    let mut first = [0; 16];
+    let got = file.read_at(0, &mut first).ok()?;
+    is_sqlite_header(&first[..got]).then(|| live_database(&database, &first[..got])).flatten()
 }
 
 /// A run of neighbouring small files: read whole, one after the other, in the order of the
