@@ -44,6 +44,7 @@ impl Meter {
     pub fn start(p: &Printer<'_>) -> Self {
         if p.io.owns_process {
             catch_signals(&p.io.stop);
+            allow_descriptors();
             // Without it files are read, not mapped: slower by a copy, never wrong.
             if let Err(error) = ballast::source::install_sigbus_guard() {
                 tracing::warn!(%error, "files are read without mapping them");
@@ -172,6 +173,17 @@ impl Progress for Meter {
             self.above("note", "stopping; once more to stop at once");
         }
         stop
+    }
+}
+
+/// As many open files as the system lets us have: queued files and deep trees hold directories.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.unwrap_or(65_536).min(65_536);
+    if now.current.is_some_and(|current| current < wanted) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum });
+        tracing::debug!(wanted, ?raised, "open files");
     }
 }
 

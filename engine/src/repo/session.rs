@@ -44,7 +44,7 @@ pub struct SessionStats {
     pub new_blobs: u64,
     /// Their plaintext.
     pub new_bytes: u64,
-    /// Packs, index objects, snapshot and ledger entry.
+    /// Packs, index objects and the snapshot.
     pub stored_bytes: u64,
     /// Finished packs of earlier runs that were taken over.
     pub adopted_packs: u64,
