@@ -25,6 +25,8 @@ const MATCHES: f64 = 0.60;
 const SMALL: usize = 4 * PIECE;
 /// Two positions in an element have the same byte if their entropies differ by less (bits).
 const SAME_BITS: f64 = 0.25;
+/// Where every position has more bits than this, no plane is worth coding, rotated or not.
+const NOISE_BITS: f64 = 7.9;
 /// A plane that would save less is stored as it is (zstd itself asks for a sixty-fourth).
 const PLANE_WORTH: f64 = 0.98;
 /// A Huffman coder's distance from the entropy (share of a plane).
@@ -72,6 +74,9 @@ fn numbers(pieces: &[&[u8]; 3]) -> (f64, Layout) {
         }
     }
     let bits = counts.each_ref().map(entropy);
+    if bits.iter().all(|b| *b > NOISE_BITS) {
+        return (1.0, Layout { width: 2, lead: 0, rotated: false, coded: [false; 4] });
+    }
     let same = |a: usize, b: usize| (bits[a] - bits[b]).abs() < SAME_BITS;
     let width = if same(0, 2) && same(1, 3) { 2 } else { 4 };
     // The position of least entropy holds the exponent: the top byte. Elements end after it.
