@@ -6,8 +6,8 @@
 //! holds only what was read back from durable index objects; a run's own entries stay with
 //! the run until then (invariant W4).
 //!
-//! sled is opened at the first look-up, not before: `snapshots`, and a snapshot in which
-//! nothing changed, never touch it.
+//! sled is opened at the first look-up, not before: `snapshots` never touches it, and a run whose
+//! parent is vouched for only to find the parent's trees.
 
 pub mod catalogue;
 pub mod disk;
