@@ -156,7 +156,7 @@ fn the_store_dies_at_every_change() {
                 let reader = Reader::open(&bare).unwrap();
                 let root = bare.snapshot(report.snapshot.unwrap()).unwrap().record.root;
                 for blob in blobs_of(&reader, root).unwrap() {
-                    assert_eq!(reader.index().places(&blob).unwrap().len(), 1, "{what}: {blob}");
+                    assert_eq!(reader.places().places(&blob).unwrap().len(), 1, "{what}: {blob}");
                 }
                 let packs = place.store.bytes_of(ObjectKind::Pack);
                 assert!(packs < clean_bytes + 80_000, "{what}: {packs} bytes, {clean_bytes} without a death");

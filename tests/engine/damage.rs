@@ -264,7 +264,7 @@ fn what_a_bad_pack_does_not_hold_can_be_read() {
         place.store.restore_state(state);
         place.store.tamper(&name, |b| b.iter_mut().for_each(|byte| *byte ^= 0x55));
         let reader = Reader::open(&place.open_bare()).unwrap();
-        let index = reader.index();
+        let index = reader.places();
         for blob in &blobs {
             let packs: Vec<ObjectName> = index
                 .places(blob)
@@ -312,7 +312,7 @@ fn a_second_copy_is_used_when_the_first_is_bad() {
     let reader = Reader::open(&place.open_bare()).unwrap();
     let root = place.open_bare().snapshot(ours.snapshot.unwrap()).unwrap().record.root;
     let mut twice = blobs_of(&reader, root).unwrap();
-    twice.retain(|blob| reader.index().places(blob).unwrap().len() == 2);
+    twice.retain(|blob| reader.places().places(blob).unwrap().len() == 2);
     assert!(twice.len() > 10);
     let copied = copies.iter().map(|(n, _)| n.clone()).filter(|n| n.kind == ObjectKind::Pack).collect();
     for bad in [own, copied] {
@@ -402,7 +402,7 @@ fn frames_that_changed_places_are_found_out() {
     let id = place.take(&top).snapshot.unwrap();
     let repo = place.open_bare();
     let reader = Reader::open(&repo).unwrap();
-    let index = reader.index();
+    let index = reader.places();
     let mut seen: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for blob in blobs_of(&reader, repo.snapshot(id).unwrap().record.root).unwrap() {
         if blob.kind == BlobKind::Chunk {

@@ -11,7 +11,7 @@ use ballast::error::Error;
 use ballast::id::{BlobKind, BlobRef, ObjectKind};
 use ballast::op::snapshot::{self, SnapshotOptions};
 use ballast::progress::Silent;
-use ballast::repo::index::Index;
+use ballast::repo::index::{Index, Places};
 use ballast::repo::reader::Reader;
 use ballast::repo::session::Session;
 use ballast::repo::{InitOptions, OpenOptions};

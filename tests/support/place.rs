@@ -203,7 +203,8 @@ pub fn repack_everything(repo: &Repository) {
 
     let mut ledger = repo.ledger(true).unwrap();
     let reader = Reader::open_at(repo, &ledger).unwrap();
-    let packs: Vec<_> = reader.index().packs().iter().map(|p| p.id).collect();
+    let index = ballast::repo::index::Index::open(repo, &ledger).unwrap();
+    let packs: Vec<_> = index.packs().iter().map(|p| p.id).collect();
     let indexes: Vec<ballast::id::IndexId> = repo
         .store()
         .list(ballast::id::ObjectKind::Index)

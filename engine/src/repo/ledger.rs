@@ -6,7 +6,7 @@
 //! not hold, is damage and named. Where a store cannot create a name only-if-absent, an
 //! entry's name also bears its session, and several entries may share a number.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::crypto::hash::object_name;
 use crate::error::{Error, Result, StoreErrorKind};
@@ -34,6 +34,9 @@ pub struct Entry {
 pub struct Ledger {
     entries: BTreeMap<u64, Vec<Entry>>,
     condemned: HashSet<PackId>,
+    /// When a pack was last found good, and which were found bad since.
+    verified: HashMap<PackId, (Stamp, u8)>,
+    bad: HashMap<PackId, u8>,
     committed: Vec<SnapshotId>,
     gone: HashSet<SnapshotId>,
     condemned_snapshots: HashSet<SnapshotId>,
@@ -155,7 +158,23 @@ impl Ledger {
                 self.condemned.extend(condemn.packs.iter().copied());
                 self.condemned_snapshots.extend(condemn.snapshots.iter().copied());
             }
-            Event::Verified(_) | Event::Raise(_) | Event::Unknown(_) => {}
+            Event::Verified(verified) => {
+                // What one method found bad only one as thorough finds good again.
+                let method = verified.method;
+                for pack in &verified.good {
+                    if self.bad.get(pack).is_none_or(|bad| *bad <= method) {
+                        self.bad.remove(pack);
+                    }
+                    if self.verified.get(pack).is_none_or(|(_, before)| *before <= method) {
+                        self.verified.insert(*pack, (verified.began, method));
+                    }
+                }
+                for pack in &verified.bad {
+                    self.verified.remove(pack);
+                    self.bad.insert(*pack, method);
+                }
+            }
+            Event::Raise(_) | Event::Unknown(_) => {}
         }
         self.entries.entry(number).or_default().push(entry);
     }
@@ -178,6 +197,37 @@ impl Ledger {
     /// D(head): packs that nobody may rely on any more.
     pub fn condemned(&self) -> &HashSet<PackId> {
         &self.condemned
+    }
+
+    /// Is the pack in D(head)?
+    pub fn is_condemned(&self, pack: &PackId) -> bool {
+        self.condemned.contains(pack)
+    }
+
+    /// Was the pack found bad, and never good since? Then its blobs count as absent for who
+    /// writes, and are the last resort of who reads.
+    pub fn is_bad(&self, pack: &PackId) -> bool {
+        self.bad.contains_key(pack)
+    }
+
+    /// Packs that were found bad and never good since.
+    pub fn bad(&self) -> impl Iterator<Item = &PackId> {
+        self.bad.keys()
+    }
+
+    /// When the pack was last found good, and by which method.
+    pub fn verified(&self, pack: &PackId) -> Option<(Stamp, u8)> {
+        self.verified.get(pack).copied()
+    }
+
+    /// Snapshots that were condemned without ever being committed.
+    pub fn condemned_snapshots(&self) -> &HashSet<SnapshotId> {
+        &self.condemned_snapshots
+    }
+
+    /// Snapshots that were forgotten.
+    pub fn forgotten(&self) -> &HashSet<SnapshotId> {
+        &self.gone
     }
 
     /// Was this snapshot condemned without ever being committed?

@@ -2,12 +2,14 @@
 //! writers need. No verbs: those are functions over [`Repository`] in [`crate::op`].
 
 pub mod cache;
+pub mod holdings;
 pub mod index;
 pub mod keys;
 pub mod keytext;
 pub mod lease;
 pub mod ledger;
 pub mod lookup;
+pub mod reach;
 pub mod reader;
 pub mod session;
 pub mod snapshots;
@@ -15,6 +17,7 @@ pub mod trees;
 
 mod frames;
 mod objects;
+mod outbox;
 mod packer;
 mod packfile;
 mod plain;

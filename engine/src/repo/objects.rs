@@ -7,6 +7,7 @@ use crate::entropy::Surroundings;
 use crate::error::{Error, Malformed, Result, StoreErrorKind};
 use crate::format::config::ConfigV1;
 use crate::format::envelope::{self, Envelope, HEADER_LEN, Prefix};
+use crate::format::index::IndexObject;
 use crate::format::wire::{self, Record};
 use crate::format::{MAX_INDEX_BYTES, MAX_RECORD_BYTES};
 use crate::id::{IndexId, ObjectKind, ObjectName, RepoId, SnapshotId};
@@ -135,6 +136,12 @@ impl Repository {
         }
         open(self.keyring(), &self.config().repo_id, name.kind, Naming::ByBytes, &bytes)
             .map_err(|e| e.of(name))
+    }
+
+    /// One index object.
+    pub fn index_object(&self, id: IndexId) -> Result<IndexObject> {
+        let name: ObjectName = id.into();
+        self.read_by_bytes(&name).and_then(|plain| IndexObject::decode(&plain).map_err(|e| e.of(&name)))
     }
 
     /// The plaintext of any sealed object but packs and keys, for `ballast cat`.

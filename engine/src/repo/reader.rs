@@ -19,7 +19,7 @@ use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
 use crate::repo::Repository;
 use crate::repo::frames::{self, FrameHead};
-use crate::repo::index::{Index, Place};
+use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
 use crate::repo::plain::Plain;
 
@@ -79,7 +79,9 @@ impl FrameCache {
 /// Reads blobs of one repository. Shared by threads.
 pub struct Reader {
     repo: Repository,
-    index: RwLock<Arc<Index>>,
+    places: RwLock<Arc<dyn Places>>,
+    /// May the index be made anew where it turns out to be old?
+    renewable: bool,
     renewed: Mutex<bool>,
     cache: Mutex<FrameCache>,
 }
@@ -104,9 +106,19 @@ impl Reader {
 
     /// On an index that is open.
     pub fn with_index(repo: &Repository, index: Arc<Index>) -> Self {
+        Self::new(repo, index, true)
+    }
+
+    /// On other knowledge of where blobs stand; it is not made anew where it turns out to be old.
+    pub fn with_places(repo: &Repository, places: Arc<dyn Places>) -> Self {
+        Self::new(repo, places, false)
+    }
+
+    fn new(repo: &Repository, places: Arc<dyn Places>, renewable: bool) -> Self {
         Self {
             repo: repo.clone(),
-            index: RwLock::new(index),
+            places: RwLock::new(places),
+            renewable,
             renewed: Mutex::new(false),
             cache: Mutex::default(),
         }
@@ -117,9 +129,9 @@ impl Reader {
         &self.repo
     }
 
-    /// The index in use.
-    pub fn index(&self) -> Arc<Index> {
-        self.index.read().unwrap_or_else(|e| e.into_inner()).clone()
+    /// Where it finds blobs at the moment.
+    pub fn places(&self) -> Arc<dyn Places> {
+        self.places.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     /// The bytes of a blob, its id recomputed.
@@ -150,13 +162,13 @@ impl Reader {
         ceiling: u16,
         reasons: &mut Vec<String>,
     ) -> Result<Option<BlobBytes>> {
-        let index = self.index();
-        for place in index.places(blob)? {
+        let all = self.places();
+        for place in all.places(blob)? {
             if u16::from(place.height) >= ceiling {
                 reasons.push(format!("a copy of height {} cannot be its own base", place.height));
                 continue;
             }
-            match self.read_place(&index, blob, &place) {
+            match self.read_place(all.as_ref(), blob, &place) {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error @ (Error::Internal(_) | Error::Interrupted)) => return Err(error),
                 Err(error) => {
@@ -168,8 +180,8 @@ impl Reader {
         Ok(None)
     }
 
-    fn read_place(&self, index: &Index, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
-        let pack = index.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
+    fn read_place(&self, all: &dyn Places, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
+        let pack = all.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
         let object: ObjectName = pack.id.into();
         let shared = place.blob_len != place.plain_len;
         let frame = if shared || blob.kind.is_metadata() {
@@ -280,11 +292,14 @@ impl Reader {
 
     /// Once in a reader's life: another run may have moved blobs to other packs meanwhile.
     fn renew_index(&self) -> Result<bool> {
+        if !self.renewable {
+            return Ok(false);
+        }
         let mut renewed = self.renewed.lock().unwrap_or_else(|e| e.into_inner());
         if !std::mem::replace(&mut *renewed, true) {
             let ledger = self.repo.ledger(false)?;
             let fresh = Arc::new(Index::open(&self.repo, &ledger)?);
-            *self.index.write().unwrap_or_else(|e| e.into_inner()) = fresh;
+            *self.places.write().unwrap_or_else(|e| e.into_inner()) = fresh;
         }
         Ok(true)
     }

@@ -4,9 +4,7 @@
 //! W1 lease, ledger   W2 index equal to the repository   W3 adopt finished packs of dead sessions
 //! W4 packs → index objects → local index   W5 read new ledger entries   W6 snapshot, commit
 //! ```
-//! Memory: at most (open packs 3 + storing threads 2 + CPU workers) packs of
-//! `data_pack_max_bytes`, two frames of scratch for each worker, and the ids that this run
-//! claimed (some 60 bytes each).
+//! Memory: that of the [`Outbox`], and the ids that this run claimed (some 60 bytes each).
 //!
 //! A session that is dropped leaves garbage, never damage: what it stored is adopted by the
 //! next one.
@@ -25,14 +23,13 @@ use crate::format::{MAX_FRAME_BLOBS, MAX_FRAME_PLAIN_BYTES};
 use crate::id::{BlobId, BlobKind, BlobRef, IndexId, ObjectName, PackId, SessionId, SnapshotId};
 use crate::progress::Progress;
 use crate::repo::Repository;
-use crate::repo::frames::{self, SealedFrame};
-use crate::repo::index::{Index, PackNumber};
+use crate::repo::frames;
+use crate::repo::index::{Index, PackNumber, Places};
 use crate::repo::lease::{Lease, live_sessions};
 use crate::repo::ledger::{Append, Entry, Ledger};
-use crate::repo::packer::Packer;
-use crate::repo::packfile::{self, OpenPack};
+use crate::repo::outbox::Outbox;
+use crate::repo::packfile;
 use crate::repo::reader::Reader;
-use crate::repo::upload::Uploads;
 use crate::store::PutMode;
 
 const CLAIM_SHARDS: usize = 64;
@@ -76,13 +73,11 @@ pub struct Session {
     ledger: Ledger,
     /// `None` in a dry run: nothing is written at all.
     lease: Option<Lease>,
-    uploads: Option<Uploads>,
+    outbox: Option<Outbox>,
     claims: Vec<Mutex<HashSet<BlobRef>>>,
     /// Set once a blob that the index has could not be read.
     wary: OnceLock<Reader>,
     relied: Mutex<HashSet<PackNumber>>,
-    own_packs: Mutex<HashSet<PackId>>,
-    packer: Mutex<Packer>,
     shared_data: Mutex<Gathering>,
     shared_metadata: Mutex<Gathering>,
     new_blobs: AtomicU64,
@@ -105,19 +100,17 @@ impl Session {
             lease.begin(ledger.head())?;
         }
         let index = Arc::new(Index::open(repo, &ledger)?);
-        let uploads = if dry { None } else { Some(Uploads::start(repo, id)?) };
+        let outbox = if dry { None } else { Some(Outbox::start(repo, id)) };
         let mut session = Self {
             repo: repo.clone(),
             id,
             index,
             ledger,
             lease,
-            uploads,
+            outbox,
             claims: (0..CLAIM_SHARDS).map(|_| Mutex::default()).collect(),
             wary: OnceLock::new(),
             relied: Mutex::default(),
-            own_packs: Mutex::default(),
-            packer: Mutex::new(Packer::new(repo)),
             shared_data: Mutex::default(),
             shared_metadata: Mutex::default(),
             new_blobs: AtomicU64::new(0),
@@ -153,7 +146,6 @@ impl Session {
         let bytes = adopted.iter().flat_map(|p| &p.frames).map(|f| u64::from(f.plain_len)).sum();
         self.adopted = (adopted.len() as u64, bytes);
         for pack in &adopted {
-            locked(&self.own_packs).insert(pack.id);
             for blob in pack.frames.iter().flat_map(|f| &f.blobs) {
                 if let Some(kind) = BlobKind::from_byte(blob.kind) {
                     let blob = BlobRef::new(kind, blob.id);
@@ -161,8 +153,8 @@ impl Session {
                 }
             }
         }
-        if let Some(uploads) = &self.uploads {
-            uploads.list_only(adopted);
+        if let Some(outbox) = &self.outbox {
+            outbox.list_only(adopted);
         }
         Ok(())
     }
@@ -288,34 +280,14 @@ impl Session {
     }
 
     fn write_frame(&self, kind: PackKind, plain: &[u8], blobs: Vec<FrameBlob>) -> Result<()> {
-        let Some(uploads) = &self.uploads else {
-            let frame = frames::make(&self.repo, plain, blobs, Vec::new())?;
-            self.extra_bytes.fetch_add(u64::from(frame.record.stored_len), Ordering::Relaxed);
-            return Ok(());
-        };
-        uploads.check()?;
-        thread_local! {
-            static SEALED: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
+        match &self.outbox {
+            Some(outbox) => outbox.write(kind, plain, blobs),
+            None => {
+                let frame = frames::make(&self.repo, plain, blobs, Vec::new())?;
+                self.extra_bytes.fetch_add(u64::from(frame.record.stored_len), Ordering::Relaxed);
+                Ok(())
+            }
         }
-        let frame = frames::make(&self.repo, plain, blobs, SEALED.take())?;
-        let full = self.pack(kind, &frame, uploads)?;
-        SEALED.set(frame.bytes);
-        full.into_iter().try_for_each(|pack| self.close(pack, uploads))
-    }
-
-    fn pack(&self, kind: PackKind, frame: &SealedFrame, uploads: &Uploads) -> Result<Vec<OpenPack>> {
-        let chance = u64::from_le_bytes(self.repo.surroundings().random()?);
-        let mut packer = locked(&self.packer);
-        while let Some(buffer) = uploads.spare_buffer() {
-            packer.give_back(buffer);
-        }
-        packer.push(kind, frame, chance)
-    }
-
-    fn close(&self, pack: OpenPack, uploads: &Uploads) -> Result<()> {
-        let closed = pack.close(&self.repo, self.id)?;
-        locked(&self.own_packs).insert(closed.indexed.id);
-        uploads.push(closed)
     }
 
     /// W4: everything that was given is durable and named by durable index objects.
@@ -328,11 +300,7 @@ impl Session {
                 self.write_frame(kind, &last.plain, last.blobs)?;
             }
         }
-        let rest = locked(&self.packer).drain()?;
-        if let Some(uploads) = &self.uploads {
-            rest.into_iter().try_for_each(|pack| self.close(pack, uploads))?;
-        }
-        self.uploads.as_mut().map_or(Ok(Vec::new()), Uploads::finish)
+        self.outbox.as_mut().map_or(Ok(Vec::new()), Outbox::flush)
     }
 
     /// W5: does a new condemnation touch what this run relied on? A parent whose ids were taken
@@ -341,14 +309,9 @@ impl Session {
     /// condemned the object, and will delete it.
     fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>, own: SnapshotId) -> Option<String> {
         let relied: HashSet<PackId> = {
-            let own = locked(&self.own_packs);
+            let own = self.outbox.as_ref().map(Outbox::packs).unwrap_or_default();
             let relied = locked(&self.relied);
-            relied
-                .iter()
-                .filter_map(|n| self.index.pack(*n))
-                .map(|p| p.id)
-                .chain(own.iter().copied())
-                .collect()
+            relied.iter().filter_map(|n| self.index.pack(*n)).map(|p| p.id).chain(own).collect()
         };
         new.iter().find_map(|entry| match &entry.event {
             Event::Condemn(condemned) => condemned
@@ -403,7 +366,7 @@ impl Session {
         SessionStats {
             new_blobs: self.new_blobs.load(Ordering::Relaxed),
             new_bytes: self.new_bytes.load(Ordering::Relaxed),
-            stored_bytes: self.uploads.as_ref().map_or(0, Uploads::stored_bytes)
+            stored_bytes: self.outbox.as_ref().map_or(0, Outbox::stored_bytes)
                 + self.extra_bytes.load(Ordering::Relaxed),
             adopted_packs: self.adopted.0,
             adopted_bytes: self.adopted.1,

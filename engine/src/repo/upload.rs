@@ -42,9 +42,23 @@ struct State {
 pub struct Uploads {
     repo: Repository,
     session: SessionId,
+    team: Mutex<Team>,
+    state: Arc<Mutex<State>>,
+}
+
+/// The storing threads; none before the first pack and after [`Uploads::finish`].
+#[derive(Default)]
+struct Team {
     sender: Option<SyncSender<ClosedPack>>,
     threads: Vec<JoinHandle<()>>,
-    state: Arc<Mutex<State>>,
+}
+
+impl Team {
+    fn stop(&mut self) -> Result<()> {
+        self.sender = None;
+        let gone = |_| Error::Internal("a storing thread panicked".into());
+        self.threads.drain(..).map(|t| t.join().map_err(gone)).fold(Ok(()), Result::and)
+    }
 }
 
 fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -52,29 +66,36 @@ fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Uploads {
-    /// With its threads started.
-    pub fn start(repo: &Repository, session: SessionId) -> Result<Self> {
+    /// With nothing to do yet.
+    pub fn start(repo: &Repository, session: SessionId) -> Self {
+        Self { repo: repo.clone(), session, team: Mutex::default(), state: Arc::default() }
+    }
+
+    fn sender(&self) -> Result<SyncSender<ClosedPack>> {
+        let mut team = self.team.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(sender) = &team.sender {
+            return Ok(sender.clone());
+        }
         let (sender, receiver) = sync_channel::<ClosedPack>(0);
         let receiver = Arc::new(Mutex::new(receiver));
-        let state = Arc::new(Mutex::new(State::default()));
-        let threads = (0..repo.store().concurrency().clamp(1, 2))
-            .map(|_| {
-                let (repo, receiver, state) = (repo.clone(), receiver.clone(), state.clone());
-                std::thread::Builder::new()
-                    .name("ballast-store".into())
-                    .spawn(move || serve(&repo, session, &receiver, &state))
-                    .map_err(|e| Error::Internal(format!("no thread: {e}")))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { repo: repo.clone(), session, sender: Some(sender), threads, state })
+        for _ in 0..self.repo.store().concurrency().clamp(1, 2) {
+            let (repo, session) = (self.repo.clone(), self.session);
+            let (receiver, state) = (receiver.clone(), self.state.clone());
+            let thread = std::thread::Builder::new()
+                .name("ballast-store".into())
+                .spawn(move || serve(&repo, session, &receiver, &state))
+                .map_err(|e| Error::Internal(format!("no thread: {e}")))?;
+            team.threads.push(thread);
+        }
+        team.sender = Some(sender.clone());
+        Ok(sender)
     }
 
     /// Hands over a closed pack; waits until a thread is free.
     pub fn push(&self, pack: ClosedPack) -> Result<()> {
         self.check()?;
         let gone = || Error::Internal("the storing threads are gone".into());
-        let sender = self.sender.as_ref().ok_or_else(gone)?;
-        sender.send(pack).map_err(|_| self.failure().unwrap_or_else(gone))
+        self.sender()?.send(pack).map_err(|_| self.failure().unwrap_or_else(gone))
     }
 
     /// Packs that are durable already and only need to be named (adopted ones).
@@ -102,10 +123,7 @@ impl Uploads {
 
     /// Waits for every pack and names the last ones. Gives this session's index objects.
     pub fn finish(&mut self) -> Result<Vec<(IndexId, IndexObject)>> {
-        self.sender = None;
-        for thread in self.threads.drain(..) {
-            thread.join().map_err(|_| Error::Internal("a storing thread panicked".into()))?;
-        }
+        self.team.get_mut().unwrap_or_else(|e| e.into_inner()).stop()?;
         self.check()?;
         while !locked(&self.state).unlisted.is_empty() {
             write_index(&self.repo, self.session, &self.state, true)?;
@@ -121,10 +139,7 @@ impl Uploads {
 
 impl Drop for Uploads {
     fn drop(&mut self) {
-        self.sender = None;
-        for thread in self.threads.drain(..) {
-            drop(thread.join());
-        }
+        drop(self.team.get_mut().unwrap_or_else(|e| e.into_inner()).stop());
     }
 }
 

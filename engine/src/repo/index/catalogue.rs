@@ -194,14 +194,14 @@ impl Catalogue {
     }
 
     /// Decides for each pack whether it may be relied on.
-    pub fn judge(&mut self, standing: &HashSet<PackId>, condemned: &HashSet<PackId>) -> Vec<PackInfo> {
+    pub fn judge(&mut self, standing: &HashSet<PackId>, shunned: impl Fn(&PackId) -> bool) -> Vec<PackInfo> {
         let named = self.named_numbers();
         let mut lost = false;
         let infos = (0..)
             .zip(&mut self.packs)
             .map(|(number, row)| {
                 let stands = standing.contains(&row.id);
-                let usable = stands && named.contains(&number) && !condemned.contains(&row.id);
+                let usable = stands && named.contains(&number) && !shunned(&row.id);
                 lost |= row.usable && !usable;
                 row.usable = usable;
                 PackInfo {

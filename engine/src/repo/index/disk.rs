@@ -12,7 +12,7 @@ use crate::format::bytes::{Put, Take};
 use crate::format::frame::Edge;
 use crate::format::index::IndexedPack;
 use crate::id::{BlobId, BlobRef};
-use crate::repo::index::memory::key;
+use crate::repo::index::inventory::key;
 use crate::repo::index::{Lookup, PackNumber, Place};
 
 /// sled's own cache.

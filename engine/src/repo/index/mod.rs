@@ -2,7 +2,7 @@
 //!
 //! The truth is in the sealed index objects; this is a copy of them, made equal to the
 //! repository at every open. It lives in sled ([`disk`]) with a [`catalogue`] beside it, or,
-//! where another process has that or no cache is to be had, in memory ([`memory`]). It
+//! where another process has that or no cache is to be had, in memory ([`inventory`]). It
 //! holds only what was read back from durable index objects; a run's own entries stay with
 //! the run until then (invariant W4).
 //!
@@ -11,7 +11,7 @@
 
 pub mod catalogue;
 pub mod disk;
-pub mod memory;
+pub mod inventory;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, RwLock};
@@ -19,14 +19,14 @@ use std::sync::{Mutex, MutexGuard, RwLock};
 use crate::error::{Error, Result};
 use crate::format::frame::Edge;
 use crate::format::index::{IndexObject, IndexedPack};
-use crate::id::{BlobRef, IndexId, ObjectKind, ObjectName, PackId, SnapshotId};
+use crate::id::{BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::cache::CacheLock;
 use crate::repo::ledger::Ledger;
 
 use catalogue::Catalogue;
 use disk::DiskIndex;
-use memory::MemoryIndex;
+use inventory::Inventory;
 
 /// Number of a pack inside one index; never on the wire.
 pub type PackNumber = u32;
@@ -67,10 +67,25 @@ pub struct PackInfo {
     pub epoch: u16,
     /// Data or metadata.
     pub pack_kind: u8,
-    /// Named by a listed index object, listed in `data/`, and not condemned.
+    /// Named by a listed index object, listed in `data/`, not condemned and not found bad.
     pub usable: bool,
     /// Listed in `data/`.
     pub standing: bool,
+}
+
+/// Where blobs can be read from: what a [`Reader`](crate::repo::reader::Reader) needs to know.
+pub trait Places: Send + Sync {
+    /// Places of a blob that may be tried, the best first: usable packs before others that still
+    /// stand, least height first.
+    fn places(&self, blob: &BlobRef) -> Result<Vec<Place>>;
+    /// What is known of a pack.
+    fn pack(&self, number: PackNumber) -> Option<PackInfo>;
+}
+
+/// The order of [`Places::places`].
+pub fn best_first(places: &mut Vec<Place>, pack: impl Fn(PackNumber) -> Option<PackInfo>) {
+    places.retain(|p| pack(p.pack).is_some_and(|i| i.standing));
+    places.sort_by_key(|p| (pack(p.pack).is_none_or(|i| !i.usable), p.height, p.pack));
 }
 
 /// Finds the places of a blob. What stands behind it may fail at any time; the [`Index`]
@@ -89,7 +104,7 @@ enum Backend {
     /// sled, not opened yet.
     Closed,
     Disk(DiskIndex),
-    Memory(MemoryIndex),
+    Memory(Inventory),
 }
 
 /// The index of an opened repository.
@@ -123,13 +138,13 @@ impl Index {
             None => None,
         };
         let backend = match (cache, &catalogue) {
-            (None, _) => Backend::Memory(MemoryIndex::default()),
+            (None, _) => Backend::Memory(Inventory::default()),
             (Some(_), Some(_)) => Backend::Closed,
             (Some(cache), None) => match DiskIndex::create(&cache.index_dir()) {
                 Ok(disk) => Backend::Disk(disk),
                 Err(error) => {
                     tracing::info!(%error, "no index on disk, using memory");
-                    Backend::Memory(MemoryIndex::default())
+                    Backend::Memory(Inventory::default())
                 }
             },
         };
@@ -164,7 +179,7 @@ impl Index {
         if !marked {
             // Rows that a crash leaves in sled beside an old catalogue could be taken for those of
             // other packs.
-            let mut memory = MemoryIndex::default();
+            let mut memory = Inventory::default();
             rebuild(&self.repo, &mut catalogue, &mut memory)?;
             *backend = Backend::Memory(memory);
         }
@@ -176,7 +191,7 @@ impl Index {
             });
             if let Err(error) = taken {
                 tracing::warn!(%error, "index on disk failed, using memory");
-                let mut memory = MemoryIndex::default();
+                let mut memory = Inventory::default();
                 rebuild(&self.repo, &mut catalogue, &mut memory)?;
                 memory.insert(&catalogue.register(id, &object))?;
                 *backend = Backend::Memory(memory);
@@ -187,11 +202,12 @@ impl Index {
         Ok(())
     }
 
-    /// Sets the usable bits, and counts a new generation if one was lost.
-    fn judge(&self, ledger: &Ledger) {
+    /// Sets the usable bits by what the ledger says now, and counts a new generation if one was
+    /// lost.
+    pub fn judge(&self, ledger: &Ledger) {
         let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
         let mut packs = self.packs.write().unwrap_or_else(|e| e.into_inner());
-        *packs = catalogue.judge(&self.standing, ledger.condemned());
+        *packs = catalogue.judge(&self.standing, |pack| ledger.is_condemned(pack) || ledger.is_bad(pack));
         drop((catalogue, packs));
     }
 
@@ -218,17 +234,6 @@ impl Index {
         self.catalogue.read().unwrap_or_else(|e| e.into_inner()).vouches_for(snapshot)
     }
 
-    /// Places of a blob, the best first: usable copies before condemned ones that still stand,
-    /// least height first.
-    pub fn places(&self, blob: &BlobRef) -> Result<Vec<Place>> {
-        let mut places = self.look_up(blob)?;
-        let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
-        let info = |p: &Place| packs.get(p.pack as usize);
-        places.retain(|p| info(p).is_some_and(|i| i.standing));
-        places.sort_by_key(|p| (info(p).is_none_or(|i| !i.usable), p.height, p.pack));
-        Ok(places)
-    }
-
     /// A usable pack that holds the blob, if there is one.
     pub fn usable_pack(&self, blob: &BlobRef) -> Result<Option<PackNumber>> {
         if self.is_empty() {
@@ -244,11 +249,6 @@ impl Index {
         self.packs.read().unwrap_or_else(|e| e.into_inner()).is_empty()
     }
 
-    /// What is known of a pack.
-    pub fn pack(&self, number: PackNumber) -> Option<PackInfo> {
-        self.packs.read().unwrap_or_else(|e| e.into_inner()).get(number as usize).copied()
-    }
-
     /// Every pack known.
     pub fn packs(&self) -> Vec<PackInfo> {
         self.packs.read().unwrap_or_else(|e| e.into_inner()).clone()
@@ -257,7 +257,7 @@ impl Index {
     /// Packs that were listed in `data/`, are named by no index object and not condemned.
     pub fn orphans(&self, ledger: &Ledger) -> Vec<PackId> {
         let named = self.catalogue.read().unwrap_or_else(|e| e.into_inner()).named();
-        let unnamed = |id: &&PackId| !named.contains(*id) && !ledger.condemned().contains(*id);
+        let unnamed = |id: &&PackId| !named.contains(*id) && !ledger.is_condemned(id);
         self.standing.iter().filter(unnamed).copied().collect()
     }
 
@@ -278,7 +278,7 @@ impl Index {
             Err(error) => {
                 tracing::warn!(%error, "index on disk failed, using memory");
                 self.unclean(&backend);
-                let mut memory = MemoryIndex::default();
+                let mut memory = Inventory::default();
                 rebuild(&self.repo, &mut catalogue, &mut memory)?;
                 let places = memory.places(blob);
                 *backend = Backend::Memory(memory);
@@ -342,8 +342,21 @@ impl Index {
     }
 }
 
+impl Places for Index {
+    fn places(&self, blob: &BlobRef) -> Result<Vec<Place>> {
+        let mut places = self.look_up(blob)?;
+        let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
+        best_first(&mut places, |number| packs.get(number as usize).copied());
+        Ok(places)
+    }
+
+    fn pack(&self, number: PackNumber) -> Option<PackInfo> {
+        self.packs.read().unwrap_or_else(|e| e.into_inner()).get(number as usize).copied()
+    }
+}
+
 /// Ids of the objects of a kind, sorted.
-fn list_ids<I: std::str::FromStr + Ord>(repo: &Repository, kind: ObjectKind) -> Result<BTreeSet<I>> {
+pub fn list_ids<I: std::str::FromStr + Ord>(repo: &Repository, kind: ObjectKind) -> Result<BTreeSet<I>> {
     Ok(repo.store().list(kind)?.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
@@ -351,10 +364,7 @@ fn list_ids<I: std::str::FromStr + Ord>(repo: &Repository, kind: ObjectKind) -> 
 /// over with a notice: what only it names is then simply not known.
 fn read_objects(repo: &Repository, ids: &[IndexId]) -> Result<Vec<(IndexId, IndexObject)>> {
     let read = |id: &IndexId| -> Result<Option<(IndexId, IndexObject)>> {
-        let name: ObjectName = (*id).into();
-        let object =
-            repo.read_by_bytes(&name).and_then(|plain| IndexObject::decode(&plain).map_err(|e| e.of(&name)));
-        match object {
+        match repo.index_object(*id) {
             Ok(object) => Ok(Some((*id, object))),
             Err(Error::Store(e)) if e.is_not_found() => Ok(None),
             Err(error @ Error::Corrupt { .. }) => {
