@@ -112,6 +112,12 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// Some committed snapshot is not whole, so a run that deletes did not begin.
+    #[error("nothing was changed, as the repository is not whole: {what}")]
+    NotWhole {
+        /// The first thing that was found.
+        what: String,
+    },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,

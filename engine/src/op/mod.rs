@@ -5,5 +5,6 @@
 pub mod dump;
 pub mod list;
 pub mod ls;
+pub mod prune;
 pub mod restore;
 pub mod snapshot;

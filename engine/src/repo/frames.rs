@@ -16,6 +16,18 @@ use crate::id::ObjectName;
 use crate::repo::Repository;
 use crate::repo::plain::Plain;
 
+/// What a frame may be coded against: the plaintext that an edge names, and at what height that
+/// stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// What the frame will name.
+    pub edge: Edge,
+    /// Its bytes, their id recomputed.
+    pub plain: &'a [u8],
+    /// Least height of its copies.
+    pub height: u8,
+}
+
 /// A sealed frame, not yet in a pack: nonce, ciphertext and tag.
 pub struct SealedFrame {
     /// Its record; `offset` is set by the pack that takes it.
@@ -44,58 +56,69 @@ fn room(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
 }
 
 /// Encodes, seals, opens again, decodes and compares. `blobs` lie one after the other in `plain`.
-pub fn make(
+pub fn make(repo: &Repository, plain: &[u8], blobs: Vec<FrameBlob>, bytes: Vec<u8>) -> Result<SealedFrame> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let how = codec::encode(plain, &mut scratch.encoded);
+        seal(repo, plain, blobs, bytes, scratch, how, &[])
+    })
+}
+
+/// Seals what stands encoded in `scratch` (or `plain` itself, if that is raw), and proves it.
+fn seal(
     repo: &Repository,
     plain: &[u8],
     blobs: Vec<FrameBlob>,
     mut bytes: Vec<u8>,
+    scratch: &mut Scratch,
+    how: codec::Encoded,
+    bases: &[Base<'_>],
 ) -> Result<SealedFrame> {
-    SCRATCH.with_borrow_mut(|scratch| {
-        let how = codec::encode(plain, &mut scratch.encoded);
-        let stored: &[u8] = if how.encoding == Encoding::Raw { plain } else { &scratch.encoded };
-        let plain_len =
-            u32::try_from(plain.len()).map_err(|_| Error::Internal("a frame over 4 GiB".into()))?;
-        let epoch = repo.keyring().current_epoch();
-        let aad = frame::aad(
-            &repo.config().repo_id,
-            SUITE_XCHACHA_BLAKE3,
-            epoch,
-            how.encoding as u8,
-            how.codec_version,
-            plain_len,
-            &[],
-        );
-        let nonce: [u8; NONCE_LEN] = repo.surroundings().random()?;
-        let sealed_len = NONCE_LEN + stored.len() + TAG_LEN;
-        room(&mut bytes, sealed_len);
-        bytes.truncate(sealed_len);
-        bytes[..NONCE_LEN].copy_from_slice(&nonce);
-        repo.keyring().current(Purpose::Frame).seal_into(&nonce, &aad, stored, &mut bytes[NONCE_LEN..]);
+    let edges: Vec<Edge> = bases.iter().map(|base| base.edge).collect();
+    let height = bases.iter().map(|base| base.height).max().map_or(Ok(0), |below| {
+        below.checked_add(1).ok_or_else(|| Error::Internal("a chain of more than 255 bases".into()))
+    })?;
+    let stored: &[u8] = if how.encoding == Encoding::Raw { plain } else { &scratch.encoded };
+    let plain_len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a frame over 4 GiB".into()))?;
+    let epoch = repo.keyring().current_epoch();
+    let aad = frame::aad(
+        &repo.config().repo_id,
+        SUITE_XCHACHA_BLAKE3,
+        epoch,
+        how.encoding as u8,
+        how.codec_version,
+        plain_len,
+        &edges,
+    );
+    let nonce: [u8; NONCE_LEN] = repo.surroundings().random()?;
+    let sealed_len = NONCE_LEN + stored.len() + TAG_LEN;
+    room(&mut bytes, sealed_len);
+    bytes.truncate(sealed_len);
+    bytes[..NONCE_LEN].copy_from_slice(&nonce);
+    repo.keyring().current(Purpose::Frame).seal_into(&nonce, &aad, stored, &mut bytes[NONCE_LEN..]);
 
-        let record = FrameRecord {
-            offset: 0,
-            stored_len: u32::try_from(sealed_len)
-                .map_err(|_| Error::Internal("a frame over 4 GiB".into()))?,
-            plain_len,
-            encoding: how.encoding as u8,
-            codec_version: how.codec_version,
-            height: 0,
-            flags: 0,
-            edges: Vec::new(),
-            blobs,
-        };
-        let frame = SealedFrame { record, bytes };
-        prove(repo, &frame, plain, scratch)
-            .map_err(|e| Error::Internal(format!("a frame just sealed {e}: faulty memory or processor")))?;
-        Ok(frame)
-    })
+    let record = FrameRecord {
+        offset: 0,
+        stored_len: u32::try_from(sealed_len).map_err(|_| Error::Internal("a frame over 4 GiB".into()))?,
+        plain_len,
+        encoding: how.encoding as u8,
+        codec_version: how.codec_version,
+        height,
+        flags: 0,
+        edges,
+        blobs,
+    };
+    let frame = SealedFrame { record, bytes };
+    let plains: Vec<&[u8]> = bases.iter().map(|base| base.plain).collect();
+    prove(repo, &frame, plain, &plains, scratch)
+        .map_err(|e| Error::Internal(format!("a frame just sealed {e}: faulty memory or processor")))?;
+    Ok(frame)
 }
-
 /// Opens and decodes a frame as a reader would, and compares it with what it was made of.
 fn prove(
     repo: &Repository,
     frame: &SealedFrame,
     plain: &[u8],
+    bases: &[&[u8]],
     scratch: &mut Scratch,
 ) -> Result<(), Malformed> {
     let SealedFrame { record, bytes } = frame;
@@ -118,7 +141,7 @@ fn prove(
         reopened == plain
     } else {
         let decoded = room(&mut scratch.decoded, plain.len());
-        codec::decode(record.encoding, record.codec_version, reopened, decoded)?;
+        codec::decode(record.encoding, record.codec_version, reopened, bases, decoded)?;
         decoded == plain
     };
     if same { Ok(()) } else { Err(Malformed::new("decodes to something else")) }
@@ -147,6 +170,7 @@ pub fn fetch(
     offset: u32,
     stored_len: u32,
     head: &FrameHead<'_>,
+    bases: &[Vec<u8>],
 ) -> Result<Plain> {
     let damaged = |e: Malformed| e.of(format!("{pack}, frame at {offset}"));
     if !(SEAL_OVERHEAD..=MAX_FRAME_STORED_BYTES).contains(&stored_len) {
@@ -158,16 +182,25 @@ pub fn fetch(
     STORED.with_borrow_mut(|buffer| {
         let stored = room(buffer, stored_len as usize);
         repo.store().read_range(pack, offset.into(), stored)?;
-        open(repo, head, stored).map_err(damaged)
+        open(repo, head, bases, stored).map_err(damaged)
     })
 }
 
-fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Plain, Malformed> {
+/// Opens and decodes a frame's stored bytes. Its blobs are not verified yet.
+pub fn open(
+    repo: &Repository,
+    head: &FrameHead<'_>,
+    bases: &[Vec<u8>],
+    stored: &[u8],
+) -> Result<Plain, Malformed> {
     if head.plain_len > MAX_FRAME_PLAIN_BYTES {
         return Err(Malformed::new(format!("states {} bytes of plaintext", head.plain_len)));
     }
     if !head.edges.is_empty() && Encoding::from_byte(head.encoding) != Some(Encoding::Delta) {
         return Err(Malformed::new("names bases that its encoding does not use"));
+    }
+    if stored.len() < SEAL_OVERHEAD as usize {
+        return Err(Malformed::new("is shorter than its seal"));
     }
     let (nonce, sealed) = stored.split_at(NONCE_LEN);
     let nonce = nonce.try_into().map_err(|_| Malformed::new("ends early"))?;
@@ -190,7 +223,8 @@ fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Plain,
     SCRATCH.with_borrow_mut(|scratch| {
         let encoded = room(&mut scratch.opened, sealed.len() - TAG_LEN);
         key.open_into(&nonce, &aad, sealed, encoded)?;
-        codec::decode(head.encoding, head.codec_version, encoded, plain.bytes_mut())
+        let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
+        codec::decode(head.encoding, head.codec_version, encoded, &bases, plain.bytes_mut())
     })?;
     Ok(plain)
 }

@@ -131,6 +131,30 @@ pub fn live_sessions(repo: &Repository, own: Option<SessionId>) -> Result<Vec<(S
     Ok(live)
 }
 
+/// Removes leases whose process is certainly gone, or that have not moved for a day. A session that
+/// slept writes its own again. Gives how many.
+pub fn remove_dead(repo: &Repository, own: SessionId) -> Result<u64> {
+    let now = repo.store().stat(&own.into())?.modified_ns;
+    let live: Vec<SessionId> = live_sessions(repo, Some(own))?.into_iter().map(|(session, _)| session).collect();
+    let mut removed = 0;
+    for name in repo.store().list(ObjectKind::Lease)? {
+        let Ok(session) = name.parse::<SessionId>() else { continue };
+        if session == own || live.contains(&session) {
+            continue;
+        }
+        let name: ObjectName = session.into();
+        let Ok(stat) = repo.store().stat(&name) else { continue };
+        let record = repo.store().get(&name, MAX_RECORD_BYTES).map_err(crate::error::Error::from);
+        let record = record.and_then(|bytes| repo.open_named::<LeaseV1>(&name, &bytes));
+        let dead = record.is_ok_and(|record| Process::of(&record).is_dead());
+        if dead || now.saturating_sub(stat.modified_ns) > 24 * FRESH_NS {
+            repo.store().remove(&name)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
 /// A process, told apart from a later one that was given the same number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Process {

@@ -2,6 +2,7 @@
 //! writers need. No verbs: those are functions over [`Repository`] in [`crate::op`].
 
 pub mod cache;
+pub mod copier;
 pub mod holdings;
 pub mod index;
 pub mod keys;
@@ -9,15 +10,17 @@ pub mod keytext;
 pub mod lease;
 pub mod ledger;
 pub mod lookup;
+pub mod outbox;
 pub mod reach;
 pub mod reader;
+pub mod reserve;
 pub mod session;
 pub mod snapshots;
 pub mod trees;
 
 mod frames;
+mod gather;
 mod objects;
-mod outbox;
 mod packer;
 mod packfile;
 mod plain;

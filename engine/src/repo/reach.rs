@@ -22,7 +22,7 @@ use crate::format::wire::Bytes;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::progress::Progress;
 use crate::repo::holdings::Holdings;
-use crate::repo::index::inventory::CopyNumber;
+use crate::repo::index::inventory::{CopyNumber, FrameNumber};
 use crate::repo::reader::Reader;
 
 const NEEDED: u8 = 1;
@@ -242,8 +242,13 @@ impl<'h> Reach<'h> {
 
     /// Decides which copy of each needed blob counts: of all that stand outside of condemned and bad
     /// packs those of least height, of these the one that `better` puts first; where there are none,
-    /// no copy. Their bases are then needed too, from copies below.
-    pub fn settle<K: Ord>(&self, better: impl Fn(CopyNumber) -> K) -> Settled {
+    /// no copy. Their bases are then needed too, from copies below; but not those of frames that
+    /// are to be `unchained`.
+    pub fn settle<K: Ord>(
+        &self,
+        better: impl Fn(CopyNumber) -> K,
+        unchained: &HashSet<FrameNumber>,
+    ) -> Settled {
         let inventory = &self.holdings.inventory;
         let mut settled = Settled {
             chosen: vec![NONE; inventory.blobs().len()],
@@ -261,7 +266,7 @@ impl<'h> Reach<'h> {
         while let Some(copy) = todo.pop() {
             let number = inventory.blobs()[copy as usize].frame;
             let frame = &inventory.frames()[number as usize];
-            if frame.height == 0 || !done.insert(number) {
+            if frame.height == 0 || unchained.contains(&number) || !done.insert(number) {
                 continue;
             }
             for edge in inventory.edges_of(frame) {

@@ -13,12 +13,14 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Malformed, Result};
 use crate::format::content::Entry;
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
 use crate::repo::Repository;
-use crate::repo::frames::{self, FrameHead};
+use crate::repo::frames::{self, FrameHead, SealedFrame};
+use crate::repo::holdings::Holdings;
+use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
 use crate::repo::plain::Plain;
@@ -244,14 +246,7 @@ impl Reader {
     }
 
     fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Plain> {
-        let bases =
-            place.edges.iter().map(|edge| self.base(edge, place.height)).collect::<Result<Vec<_>>>()?;
-        if bases.iter().map(|b| b.len() as u64).sum::<u64>() > MAX_BASE_BYTES {
-            return Err(Error::corrupt(
-                object,
-                format!("frame at {} has bases over the limit", place.offset),
-            ));
-        }
+        let bases = self.bases(object, place.offset, &place.edges, place.height)?;
         let head = FrameHead {
             epoch,
             encoding: place.encoding,
@@ -259,7 +254,49 @@ impl Reader {
             plain_len: place.plain_len,
             edges: &place.edges,
         };
-        frames::fetch(&self.repo, object, place.offset, place.stored_len, &head)
+        frames::fetch(&self.repo, object, place.offset, place.stored_len, &head, &bases)
+    }
+
+    fn bases(&self, object: &ObjectName, offset: u32, edges: &[Edge], height: u8) -> Result<Vec<Vec<u8>>> {
+        let bases = edges.iter().map(|edge| self.base(edge, height)).collect::<Result<Vec<_>>>()?;
+        if bases.iter().map(|b| b.len() as u64).sum::<u64>() > MAX_BASE_BYTES {
+            return Err(Error::corrupt(object, format!("frame at {offset} has bases over the limit")));
+        }
+        Ok(bases)
+    }
+
+    /// A frame as it is stored, and its plaintext, every blob of it verified: for who copies it.
+    pub(crate) fn sealed_frame(
+        &self,
+        holdings: &Holdings,
+        frame: &FrameRow,
+    ) -> Result<(SealedFrame, Plain)> {
+        let pack = holdings.packs[frame.pack as usize].info;
+        let object: ObjectName = pack.id.into();
+        let record = holdings.inventory.record(frame);
+        let bytes = self.repo.store().get_range(&object, frame.offset.into(), frame.stored_len as usize)?;
+        let bases = self.bases(&object, frame.offset, &record.edges, record.height)?;
+        let head = FrameHead {
+            epoch: pack.epoch,
+            encoding: record.encoding,
+            codec_version: record.codec_version,
+            plain_len: record.plain_len,
+            edges: &record.edges,
+        };
+        let damaged = |e: Malformed| e.of(format!("{object}, frame at {}", frame.offset));
+        let plain = frames::open(&self.repo, &head, &bases, &bytes).map_err(damaged)?;
+        let mut at = 0;
+        for blob in &record.blobs {
+            let part = &plain[at..at + blob.len as usize];
+            at += blob.len as usize;
+            let kind = BlobKind::from_byte(blob.kind)
+                .ok_or_else(|| damaged(Malformed::new(format!("holds a blob of kind {}", blob.kind))))?;
+            if self.repo.blob_id(kind, part) != blob.id {
+                let reason = format!("holds another {} than {}", kind.word(), blob.id.short());
+                return Err(damaged(Malformed::new(reason)));
+            }
+        }
+        Ok((SealedFrame { record, bytes }, plain))
     }
 
     /// The plaintext an edge names, verified as any blob is.

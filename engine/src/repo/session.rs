@@ -19,11 +19,12 @@ use crate::format::index::IndexObject;
 use crate::format::ledger::{CommitV1, Event};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::SnapshotV1;
-use crate::format::{MAX_FRAME_BLOBS, MAX_FRAME_PLAIN_BYTES};
+use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::id::{BlobId, BlobKind, BlobRef, IndexId, ObjectName, PackId, SessionId, SnapshotId};
 use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::frames;
+use crate::repo::gather::Gathering;
 use crate::repo::index::{Index, PackNumber, Places};
 use crate::repo::lease::{Lease, live_sessions};
 use crate::repo::ledger::{Append, Entry, Ledger};
@@ -56,13 +57,6 @@ pub struct Stored {
     pub id: BlobId,
     /// Was it new to the repository?
     pub new: bool,
-}
-
-/// Blobs gathered for one shared frame.
-#[derive(Default)]
-struct Gathering {
-    plain: Vec<u8>,
-    blobs: Vec<FrameBlob>,
 }
 
 /// One run that writes.
@@ -269,14 +263,8 @@ impl Session {
         Ok(Stored { id, new: true })
     }
 
-    /// Adds a small blob; gives what was gathered before if there is no room for it.
     fn gather(&self, gathering: &mut Gathering, plain: &[u8], blob: FrameBlob) -> Option<Gathering> {
-        let room = self.repo.config().frame_target_bytes as usize;
-        let full = gathering.plain.len() + plain.len() > room || gathering.blobs.len() == MAX_FRAME_BLOBS;
-        let out = full.then(|| std::mem::take(gathering));
-        gathering.plain.extend_from_slice(plain);
-        gathering.blobs.push(blob);
-        out
+        gathering.add(self.repo.config().frame_target_bytes, plain, blob)
     }
 
     fn write_frame(&self, kind: PackKind, plain: &[u8], blobs: Vec<FrameBlob>) -> Result<()> {

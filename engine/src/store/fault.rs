@@ -204,6 +204,18 @@ impl Store for FaultStore {
         self.change(&Call::on(Method::Remove, name), 0, |_| self.inner.remove(name))
     }
 
+    fn make_reserve(&self, bytes: u64) -> StoreResult<()> {
+        self.inner.make_reserve(bytes)
+    }
+
+    fn release_reserve(&self) -> StoreResult<u64> {
+        self.inner.release_reserve()
+    }
+
+    fn sweep_temporaries(&self, before_ns: i64) -> StoreResult<u64> {
+        self.inner.sweep_temporaries(before_ns)
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         let state = self.state();
         match state.quota_bytes {

@@ -24,6 +24,7 @@ fn short(name: &ObjectName, offset: u64, len: usize) -> StoreError {
 #[cfg(test)]
 mod on_disk;
 mod reading;
+mod upkeep;
 mod settled;
 
 use std::io;
@@ -275,6 +276,25 @@ impl Store for LocalStore {
 
     fn free_bytes(&self) -> Option<u64> {
         self.root.ancestors().find_map(|path| self.fs.free_bytes(path).ok())
+    }
+
+    fn make_reserve(&self, bytes: u64) -> StoreResult<()> {
+        let failed = |e: io::Error| StoreError::from_io("write", "the reserve", &e);
+        let access = self.access().map_err(failed)?;
+        upkeep::make_reserve(&*self.fs, &self.root, bytes, access.for_file()).map_err(failed)
+    }
+
+    fn release_reserve(&self) -> StoreResult<u64> {
+        let failed = |e: io::Error| StoreError::from_io("remove", "the reserve", &e);
+        upkeep::release_reserve(&*self.fs, &self.root).map_err(failed)
+    }
+
+    fn sweep_temporaries(&self, before_ns: i64) -> StoreResult<u64> {
+        let below = ObjectKind::ALL.iter().map(|kind| (self.directory_of(*kind), *kind == ObjectKind::Pack));
+        // Two kinds may share a directory; then the second finds nothing left.
+        let dirs: Vec<_> = below.collect();
+        upkeep::sweep(&*self.fs, &dirs, before_ns)
+            .map_err(|e| StoreError::from_io("tidy", self.root.display(), &e))
     }
 
     fn limitations(&self) -> Vec<String> {

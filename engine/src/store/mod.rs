@@ -93,6 +93,23 @@ pub trait Store: Send + Sync {
         None
     }
 
+    /// Sets so many bytes without meaning aside, which [`Store::release_reserve`] gives back; does
+    /// nothing where that makes no sense.
+    fn make_reserve(&self, _bytes: u64) -> StoreResult<()> {
+        Ok(())
+    }
+
+    /// Gives back what was set aside; how much that was.
+    fn release_reserve(&self) -> StoreResult<u64> {
+        Ok(0)
+    }
+
+    /// Removes what puts that were killed left behind, if it was last changed before that moment of
+    /// the store's clock; how many.
+    fn sweep_temporaries(&self, _before_ns: i64) -> StoreResult<u64> {
+        Ok(0)
+    }
+
     /// How many calls at a time pay.
     fn concurrency(&self) -> usize {
         2

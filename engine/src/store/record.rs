@@ -113,6 +113,18 @@ impl Store for RecordStore {
         self.note(Call::on(Method::Remove, name), self.inner.remove(name), none)
     }
 
+    fn make_reserve(&self, bytes: u64) -> StoreResult<()> {
+        self.inner.make_reserve(bytes)
+    }
+
+    fn release_reserve(&self) -> StoreResult<u64> {
+        self.inner.release_reserve()
+    }
+
+    fn sweep_temporaries(&self, before_ns: i64) -> StoreResult<u64> {
+        self.inner.sweep_temporaries(before_ns)
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         self.inner.free_bytes()
     }

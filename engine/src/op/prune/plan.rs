@@ -1,0 +1,329 @@
+//! What becomes of each pack. Pure: a function of a [`View`] and the options.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use crate::format::pack::PackKind;
+use crate::id::{IndexId, PackId};
+use crate::op::prune::options::{PlanFigures, PruneOptions};
+use crate::op::prune::view::View;
+use crate::repo::holdings::Holdings;
+use crate::repo::index::PackNumber;
+use crate::repo::index::inventory::{CopyNumber, FrameNumber};
+use crate::repo::reach::Settled;
+
+/// Index objects shorter than this are small: many of them are merged.
+const SMALL_INDEX_BYTES: u64 = 1 << 20;
+/// So many small ones may stay.
+const SMALL_INDEXES: usize = 16;
+
+/// What becomes of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays as it is.
+    Keep,
+    /// It is of a run that is under way: left alone.
+    Live,
+    /// Its living part is copied, then it goes.
+    Repack,
+    /// Nothing in it is needed: it goes.
+    Dead,
+    /// Condemned before, or gone already: no index object needs to name it.
+    Gone,
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub struct Plan {
+    /// By pack number.
+    pub fates: Vec<Fate>,
+    /// Packs that nobody names, to be condemned.
+    pub unlisted: Vec<PackId>,
+    /// Frames of packs that stay, whose blobs are stored alone.
+    pub unchained: Vec<FrameNumber>,
+    /// Index objects to be replaced.
+    pub replaced: Vec<IndexId>,
+    /// Too little room: only dead packs go now; then it is to be planned again.
+    pub short_of_room: bool,
+    used: Vec<u64>,
+    options: PruneOptions,
+}
+
+/// The share of a frame's stored bytes that so much of its plaintext takes.
+fn share(stored_len: u32, plain_len: u32, part: u64) -> u64 {
+    u64::from(stored_len) * part.min(u64::from(plain_len)) / u64::from(plain_len.max(1))
+}
+
+/// Stored bytes needed of each pack.
+fn used(holdings: &Holdings, settled: &Settled, unchained: &HashSet<FrameNumber>) -> Vec<u64> {
+    let inventory = &holdings.inventory;
+    let mut needed = vec![0u64; inventory.frames().len()];
+    for copy in settled.copies() {
+        let blob = &inventory.blobs()[copy as usize];
+        // An empty blob must be found too.
+        needed[blob.frame as usize] += u64::from(blob.len.max(1));
+    }
+    let mut used = vec![0u64; holdings.packs.len()];
+    for ((number, frame), needed) in (0..).zip(inventory.frames()).zip(needed) {
+        if needed > 0 && !unchained.contains(&number) {
+            used[frame.pack as usize] += share(frame.stored_len, frame.plain_len, needed).max(1);
+        }
+    }
+    used
+}
+
+/// Frames whose blobs should be stored alone: what is kept only as their bases, and as the bases of
+/// those, costs more than the differences save. What a blob takes alone is reckoned from the
+/// bases at the bottom, which are alone.
+pub fn unchain(holdings: &Holdings, settled: &Settled) -> HashSet<FrameNumber> {
+    let inventory = &holdings.inventory;
+    let frame_of = |copy: CopyNumber| inventory.blobs()[copy as usize].frame;
+    let bases: HashSet<FrameNumber> = settled.bases.iter().map(|copy| frame_of(*copy)).collect();
+    let mut unchained = HashSet::new();
+    let mut seen = HashSet::new();
+    // By base frame: the frames that need it.
+    let mut above: HashMap<FrameNumber, Vec<FrameNumber>> = HashMap::new();
+    let mut below: HashMap<FrameNumber, Vec<FrameNumber>> = HashMap::new();
+    for (base, dependants) in &settled.dependants {
+        for dependant in dependants {
+            above.entry(frame_of(*base)).or_default().push(frame_of(*dependant));
+            below.entry(frame_of(*dependant)).or_default().push(frame_of(*base));
+        }
+    }
+    for start in &bases {
+        if !seen.insert(*start) {
+            continue;
+        }
+        // One group: base-only frames that hang together, and the needed frames right above them.
+        let (mut group, mut needed, mut todo) = (Vec::new(), HashSet::new(), vec![*start]);
+        while let Some(frame) = todo.pop() {
+            group.push(frame);
+            let near = above.get(&frame).into_iter().chain(below.get(&frame)).flatten();
+            for other in near {
+                if bases.contains(other) {
+                    if seen.insert(*other) {
+                        todo.push(*other);
+                    }
+                } else if above.get(&frame).is_some_and(|above| above.contains(other)) {
+                    needed.insert(*other);
+                }
+            }
+        }
+        let row = |number: &FrameNumber| &inventory.frames()[*number as usize];
+        let kept: u64 = group.iter().map(|f| u64::from(row(f).stored_len)).sum();
+        let (mut stored, mut plain) = (0u64, 0u64);
+        for frame in group.iter().map(row).filter(|f| f.height == 0) {
+            stored += u64::from(frame.stored_len);
+            plain += u64::from(frame.plain_len);
+        }
+        if plain == 0 {
+            (stored, plain) = (1, 1);
+        }
+        let alone = |f: &FrameNumber| u64::from(row(f).plain_len) * stored / plain;
+        let saved: u64 = needed.iter().map(|f| alone(f).saturating_sub(row(f).stored_len.into())).sum();
+        if kept > saved {
+            unchained.extend(needed);
+        }
+    }
+    unchained
+}
+
+impl Plan {
+    /// Decides. `room` is how much may be written.
+    pub fn make(view: &View, options: &PruneOptions, room: Option<u64>) -> Self {
+        let holdings = &view.holdings;
+        let used = used(holdings, &view.settled, &view.unchained);
+        let mut fates: Vec<Fate> = (0..)
+            .zip(&holdings.packs)
+            .map(|(number, pack)| match () {
+                () if pack.condemned || !pack.info.standing => Fate::Gone,
+                () if view.is_live(number) => Fate::Live,
+                () if used[number as usize] == 0 => Fate::Dead,
+                () => Fate::Keep,
+            })
+            .collect();
+        let unlisted = view.unlisted.iter().filter(|pack| !pack.live).map(|pack| pack.id).collect();
+        let mut plan = Self {
+            fates: Vec::new(),
+            unlisted,
+            unchained: Vec::new(),
+            replaced: Vec::new(),
+            short_of_room: false,
+            used,
+            options: options.clone(),
+        };
+        let chosen = plan.choose(view, &fates);
+        let copied: u64 = chosen.iter().map(|number| plan.used[*number as usize]).sum();
+        let chained: u64 =
+            view.unchained.iter().map(|f| u64::from(holdings.inventory.frames()[*f as usize].plain_len)).sum();
+        if room.is_none_or(|room| copied + chained <= room) {
+            chosen.iter().for_each(|number| fates[*number as usize] = Fate::Repack);
+            plan.unchained = view.unchained.iter().copied().collect();
+            plan.unchained.sort_unstable();
+        } else {
+            plan.short_of_room = true;
+            let mut room = room.unwrap_or(0);
+            // What can go at once makes room for the rest; where there is nothing such, as much is
+            // copied as fits.
+            if !fates.contains(&Fate::Dead) && plan.unlisted.is_empty() {
+                for number in chosen {
+                    let Some(left) = room.checked_sub(plan.used[number as usize]) else { break };
+                    room = left;
+                    fates[number as usize] = Fate::Repack;
+                }
+            }
+        }
+        plan.fates = fates;
+        plan.replaced = plan.replaced(view);
+        plan
+    }
+
+    /// Packs to be repacked: many small ones, once together they make a whole one; then those of
+    /// which least is needed, until no more is unused than may be.
+    fn choose(&self, view: &View, fates: &[Fate]) -> Vec<PackNumber> {
+        let packs = &view.holdings.packs;
+        let kept = |number: &PackNumber| fates[*number as usize] == Fate::Keep;
+        let size = |number: PackNumber| packs[number as usize].info.size;
+        let unused = |number: PackNumber| size(number).saturating_sub(self.used[number as usize]);
+        let all = || (0..).take(packs.len()).filter(kept);
+        let mut chosen: Vec<PackNumber> = Vec::new();
+        let config = view.reader.repo().config();
+        for (kind, most) in [
+            (PackKind::Data, u64::from(config.data_pack_max_bytes)),
+            (PackKind::Metadata, u64::from(config.metadata_pack_max_bytes)),
+        ] {
+            let small = all().filter(|n| {
+                packs[*n as usize].info.pack_kind == kind as u8 && size(*n) < most / 4
+            });
+            let small: Vec<_> = small.collect();
+            if small.iter().map(|n| self.used[*n as usize]).sum::<u64>() >= most {
+                chosen.extend(small);
+            }
+        }
+        let mut taken: HashSet<PackNumber> = chosen.iter().copied().collect();
+        let needed: u64 = self.used.iter().sum();
+        let limit = self.options.max_unused.bytes(needed);
+        let mut left: u64 = all().filter(|n| !taken.contains(n)).map(unused).sum();
+        let mut rest: Vec<PackNumber> = all().filter(|n| !taken.contains(n)).collect();
+        // Most unused for each byte that must be copied first.
+        rest.sort_by_key(|n| (Reverse(u128::from(unused(*n)) * (1 << 32) / u128::from(self.used[*n as usize].max(1))), *n));
+        for number in rest {
+            // Trailers and padding are never needed: a pack that has nothing else is as good as it gets.
+            let overhead = self.overhead(view, number);
+            if left <= limit || unused(number) <= overhead {
+                break;
+            }
+            left -= unused(number);
+            taken.insert(number);
+            chosen.push(number);
+        }
+        let mut budget = self.options.max_repack_bytes.unwrap_or(u64::MAX);
+        chosen.retain(|number| budget.checked_sub(size(*number)).map(|left| budget = left).is_some());
+        chosen
+    }
+
+    /// What of a pack no frame takes.
+    fn overhead(&self, view: &View, number: PackNumber) -> u64 {
+        let frames = view.holdings.frame_numbers(number);
+        let rows = &view.holdings.inventory.frames()[frames.start as usize..frames.end as usize];
+        let frames: u64 = rows.iter().map(|f| u64::from(f.stored_len)).sum();
+        view.holdings.packs[number as usize].info.size.saturating_sub(frames)
+    }
+
+    /// Index objects that name a pack that goes or is gone, and small ones once there are many.
+    fn replaced(&self, view: &View) -> Vec<IndexId> {
+        let objects = &view.holdings.objects;
+        let foreign = |session| view.live.iter().any(|(live, _)| *live == session);
+        let free: Vec<_> = objects.iter().filter(|o| !foreign(o.session)).collect();
+        let small = |o: &&&crate::repo::holdings::HeldObject| o.records_bytes < SMALL_INDEX_BYTES;
+        let merge = free.iter().filter(small).count() > SMALL_INDEXES;
+        let stays = |n: &PackNumber| matches!(self.fates[*n as usize], Fate::Keep | Fate::Live);
+        free.iter()
+            .filter(|o| !o.packs.iter().all(stays) || o.packs.is_empty() || (merge && small(o)))
+            .map(|o| o.id)
+            .collect()
+    }
+
+    /// Packs that go, in order of their names.
+    pub fn victims(&self, holdings: &Holdings) -> Vec<PackId> {
+        let goes = |fate: &Fate| matches!(fate, Fate::Dead | Fate::Repack);
+        let named = self.fates.iter().zip(&holdings.packs).filter(|(fate, _)| goes(fate)).map(|(_, p)| p.info.id);
+        let mut all: Vec<_> = named.chain(self.unlisted.iter().copied()).collect();
+        all.sort();
+        all
+    }
+
+    /// Is there nothing to write?
+    pub fn is_empty(&self, view: &View) -> bool {
+        self.victims(&view.holdings).is_empty()
+            && self.unchained.is_empty()
+            && self.replaced.is_empty()
+            && view.dead_snapshots.is_empty()
+    }
+
+    /// In figures.
+    pub fn figures(&self, view: &View) -> PlanFigures {
+        let holdings = &view.holdings;
+        let inventory = &holdings.inventory;
+        let mut out = PlanFigures {
+            snapshots: view.snapshots as u64,
+            needed_blobs: view.settled.copies().count() as u64,
+            unlisted_packs: self.unlisted.len() as u64,
+            unlisted_bytes: view.unlisted.iter().filter(|p| !p.live).map(|p| p.size).sum(),
+            base_blobs: view.settled.bases.len() as u64,
+            unchained_blobs: self.unchained.len() as u64,
+            replaced_indexes: self.replaced.len() as u64,
+            dead_snapshots: view.dead_snapshots.len() as u64,
+            short_of_room: self.short_of_room,
+            ..PlanFigures::default()
+        };
+        for ((pack, fate), used) in holdings.packs.iter().zip(&self.fates).zip(&self.used) {
+            let size = pack.info.size;
+            if *fate != Fate::Gone {
+                out.packs += 1;
+                out.bytes += size;
+                out.used_bytes += used;
+                out.unused_bytes += size.saturating_sub(*used);
+            }
+            match fate {
+                Fate::Keep => out.left_unused_bytes += size.saturating_sub(*used),
+                Fate::Live => {
+                    out.live_packs += 1;
+                    out.live_bytes += size;
+                }
+                Fate::Repack => {
+                    out.repack_packs += 1;
+                    out.repack_bytes += size;
+                    out.copied_bytes += used;
+                }
+                Fate::Dead => {
+                    out.dead_packs += 1;
+                    out.dead_bytes += size;
+                }
+                Fate::Gone if pack.info.standing => out.waiting_bytes += size,
+                Fate::Gone => {}
+            }
+        }
+        out.waiting_packs = view.standing.iter().filter(|pack| view.ledger.is_condemned(pack)).count() as u64;
+        for live in view.unlisted.iter().filter(|pack| pack.live) {
+            out.live_packs += 1;
+            out.live_bytes += live.size;
+        }
+        out.freed_bytes = out.dead_bytes + out.unlisted_bytes + out.repack_bytes.saturating_sub(out.copied_bytes);
+        for copy in &view.settled.bases {
+            let blob = &inventory.blobs()[*copy as usize];
+            let frame = &inventory.frames()[blob.frame as usize];
+            out.base_bytes += share(frame.stored_len, frame.plain_len, blob.len.into());
+        }
+        for copies in inventory.distinct() {
+            for copy in copies.iter().filter(|copy| view.settled.chosen(copies[0]).is_some_and(|c| c != **copy)) {
+                let blob = &inventory.blobs()[*copy as usize];
+                let frame = &inventory.frames()[blob.frame as usize];
+                if holdings.packs[frame.pack as usize].info.usable {
+                    out.duplicate_bytes += share(frame.stored_len, frame.plain_len, blob.len.into());
+                }
+            }
+        }
+        out
+    }
+}
