@@ -4,12 +4,14 @@
 //! [`decode`] writes exactly the stated length or fails. What is chosen is
 //! invisible to deduplication: ids are of plaintext.
 
+mod delta;
 mod estimate;
 mod planes;
 mod zstd;
 
 use std::cell::RefCell;
 
+pub use delta::{Element, Hint, encode_delta};
 use estimate::Choice;
 
 use crate::error::Malformed;
@@ -50,15 +52,25 @@ thread_local! {
     static PLANES: RefCell<planes::Scratch> = RefCell::default();
 }
 
-/// Decodes into `out`, whose length is the frame's plain length.
-pub fn decode(encoding: u8, codec_version: u8, encoded: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
+/// Decodes into `out`, whose length is the frame's plain length. `bases` are the bytes the frame's
+/// edges name, in their order: none but for a delta.
+pub fn decode(
+    encoding: u8,
+    codec_version: u8,
+    encoded: &[u8],
+    bases: &[&[u8]],
+    out: &mut [u8],
+) -> Result<(), Malformed> {
     if out.len() > MAX_FRAME_PLAIN_BYTES as usize {
         return Err(Malformed::new(format!("a frame of {} bytes is over the limit", out.len())));
     }
     let known = Encoding::from_byte(encoding);
     match known {
-        Some(Encoding::Raw | Encoding::Zstd | Encoding::Planes) if codec_version != CODEC_VERSION => {
+        Some(_) if codec_version != CODEC_VERSION => {
             Err(Malformed::new(format!("is encoded with version {codec_version} of encoding {encoding}")))
+        }
+        Some(Encoding::Raw | Encoding::Zstd | Encoding::Planes) if !bases.is_empty() => {
+            Err(Malformed::new("has bases that its encoding does not use"))
         }
         Some(Encoding::Raw) if encoded.len() == out.len() => {
             out.copy_from_slice(encoded);
@@ -67,7 +79,8 @@ pub fn decode(encoding: u8, codec_version: u8, encoded: &[u8], out: &mut [u8]) -
         Some(Encoding::Raw) => Err(Malformed::new("raw bytes have another length than stated")),
         Some(Encoding::Zstd) => zstd::decompress(encoded, out),
         Some(Encoding::Planes) => PLANES.with_borrow_mut(|scratch| planes::decode(encoded, scratch, out)),
-        _ => Err(Malformed::new(format!(
+        Some(Encoding::Delta) => delta::decode(encoded, bases, out),
+        None => Err(Malformed::new(format!(
             "is stored with encoding {encoding}, which this program does not know"
         ))),
     }
@@ -89,7 +102,7 @@ mod tests {
         let stored = if how.encoding == Encoding::Raw { plain } else { &out };
         assert!(stored.len() <= plain.len());
         let mut back = vec![0xaa; plain.len()];
-        decode(how.encoding as u8, how.codec_version, stored, &mut back).unwrap();
+        decode(how.encoding as u8, how.codec_version, stored, &[], &mut back).unwrap();
         assert_eq!(back, plain);
         (how.encoding, stored.len())
     }
@@ -115,12 +128,14 @@ mod tests {
         let how = encode(&text, &mut out);
         assert_eq!(how.encoding, Encoding::Zstd);
         for len in [0, 1, text.len() - 1, text.len() + 1] {
-            assert!(decode(1, 1, &out, &mut vec![0; len]).is_err(), "{len}");
+            assert!(decode(1, 1, &out, &[], &mut vec![0; len]).is_err(), "{len}");
         }
-        assert!(decode(1, 1, &out[..out.len() - 1], &mut vec![0; text.len()]).is_err());
-        assert!(decode(1, 1, &[&out[..], &out].concat(), &mut vec![0; text.len()]).is_err());
-        assert!(decode(1, 2, &out, &mut vec![0; text.len()]).is_err());
-        assert!(decode(0, 1, &out, &mut vec![0; text.len()]).is_err());
-        assert!(decode(200, 1, &out, &mut vec![0; text.len()]).is_err());
+        assert!(decode(1, 1, &out[..out.len() - 1], &[], &mut vec![0; text.len()]).is_err());
+        assert!(decode(1, 1, &[&out[..], &out].concat(), &[], &mut vec![0; text.len()]).is_err());
+        assert!(decode(1, 2, &out, &[], &mut vec![0; text.len()]).is_err());
+        assert!(decode(0, 1, &out, &[], &mut vec![0; text.len()]).is_err());
+        assert!(decode(1, 1, &out, &[&text], &mut vec![0; text.len()]).is_err());
+        assert!(decode(0, 1, &text, &[&[]], &mut vec![0; text.len()]).is_err());
+        assert!(decode(200, 1, &out, &[], &mut vec![0; text.len()]).is_err());
     }
 }

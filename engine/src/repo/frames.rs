@@ -118,7 +118,7 @@ fn prove(
         reopened == plain
     } else {
         let decoded = room(&mut scratch.decoded, plain.len());
-        codec::decode(record.encoding, record.codec_version, reopened, decoded)?;
+        codec::decode(record.encoding, record.codec_version, reopened, &[], decoded)?;
         decoded == plain
     };
     if same { Ok(()) } else { Err(Malformed::new("decodes to something else")) }
@@ -190,7 +190,7 @@ fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Plain,
     SCRATCH.with_borrow_mut(|scratch| {
         let encoded = room(&mut scratch.opened, sealed.len() - TAG_LEN);
         key.open_into(&nonce, &aad, sealed, encoded)?;
-        codec::decode(head.encoding, head.codec_version, encoded, plain.bytes_mut())
+        codec::decode(head.encoding, head.codec_version, encoded, &[], plain.bytes_mut())
     })?;
     Ok(plain)
 }
