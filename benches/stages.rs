@@ -71,7 +71,7 @@ fn decode(bencher: Bencher<'_, '_>, kind: &str) {
     let (data, mut stored, mut out) = (sample(kind), Vec::new(), vec![0; CHUNK]);
     let how = codec::encode(&data, &mut stored);
     bencher.counter(BytesCount::new(CHUNK)).bench_local(|| -> Result<(), _> {
-        codec::decode(how.encoding as u8, how.codec_version, black_box(&stored), &mut out)
+        codec::decode(how.encoding as u8, how.codec_version, black_box(&stored), &[], &mut out)
     });
 }
 

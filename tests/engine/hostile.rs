@@ -431,7 +431,7 @@ proptest! {
         let stored = if how.encoding as u8 == 0 { &plain } else { &encoded };
         prop_assert!(stored.len() <= plain.len());
         let mut back = vec![0; plain.len()];
-        ballast::codec::decode(how.encoding as u8, how.codec_version, stored, &mut back).unwrap();
+        ballast::codec::decode(how.encoding as u8, how.codec_version, stored, &[], &mut back).unwrap();
         prop_assert_eq!(back, plain);
     }
 

@@ -321,7 +321,7 @@ fn encodings() {
     ] {
         let plain = frozen.bytes(case, "plaintext");
         let mut out = vec![0; plain.len()];
-        codec::decode(encoding, 1, &frozen.bytes(case, "bytes"), &mut out).unwrap();
+        codec::decode(encoding, 1, &frozen.bytes(case, "bytes"), &[], &mut out).unwrap();
         assert_eq!(out, plain);
     }
 }

@@ -215,14 +215,14 @@ pub fn codec_decode(data: &[u8]) -> bool {
     };
     // What a reader allocates is the plain length it was told by a frame record, at most 16 MiB.
     let mut out = vec![0; usize::from(low) | usize::from(high) << 16];
-    if codec::decode(encoding, version, take.0, &mut out).is_err() {
+    if codec::decode(encoding, version, take.0, &[], &mut out).is_err() {
         return false;
     }
     let mut encoded = Vec::new();
     let how = codec::encode(&out, &mut encoded);
     let stored = if how.encoding as u8 == 0 { &out } else { &encoded };
     let mut again = vec![0; out.len()];
-    codec::decode(how.encoding as u8, how.codec_version, stored, &mut again)
+    codec::decode(how.encoding as u8, how.codec_version, stored, &[], &mut again)
         .expect("because it was just made");
     assert!(again == out);
     true

@@ -4,12 +4,14 @@
 //! [`decode`] writes exactly the stated length or fails. What is chosen is
 //! invisible to deduplication: ids are of plaintext.
 
+mod delta;
 mod estimate;
 mod planes;
 mod zstd;
 
 use std::cell::RefCell;
 
+pub use delta::{Element, Hint, encode_delta};
 use estimate::Choice;
 
 use crate::error::Malformed;
@@ -64,7 +66,7 @@ pub fn decode(
     }
     let known = Encoding::from_byte(encoding);
     match known {
-        Some(Encoding::Raw | Encoding::Zstd | Encoding::Planes) if codec_version != CODEC_VERSION => {
+        Some(_) if codec_version != CODEC_VERSION => {
             Err(Malformed::new(format!("is encoded with version {codec_version} of encoding {encoding}")))
         }
         Some(Encoding::Raw | Encoding::Zstd | Encoding::Planes) if !bases.is_empty() => {
@@ -77,7 +79,8 @@ pub fn decode(
         Some(Encoding::Raw) => Err(Malformed::new("raw bytes have another length than stated")),
         Some(Encoding::Zstd) => zstd::decompress(encoded, out),
         Some(Encoding::Planes) => PLANES.with_borrow_mut(|scratch| planes::decode(encoded, scratch, out)),
-        _ => Err(Malformed::new(format!(
+        Some(Encoding::Delta) => delta::decode(encoded, bases, out),
+        None => Err(Malformed::new(format!(
             "is stored with encoding {encoding}, which this program does not know"
         ))),
     }
@@ -131,6 +134,8 @@ mod tests {
         assert!(decode(1, 1, &[&out[..], &out].concat(), &[], &mut vec![0; text.len()]).is_err());
         assert!(decode(1, 2, &out, &[], &mut vec![0; text.len()]).is_err());
         assert!(decode(0, 1, &out, &[], &mut vec![0; text.len()]).is_err());
+        assert!(decode(1, 1, &out, &[&text], &mut vec![0; text.len()]).is_err());
+        assert!(decode(0, 1, &text, &[&[]], &mut vec![0; text.len()]).is_err());
         assert!(decode(200, 1, &out, &[], &mut vec![0; text.len()]).is_err());
     }
 }

@@ -52,11 +52,7 @@ fn literal_coder() -> Option<CCtx<'static>> {
 
 /// Decompresses exactly one frame into exactly `out`.
 pub fn decompress(encoded: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
-    // Two frames in a row would be decoded as one text; a frame is one.
-    match zstd::zstd_safe::find_frame_compressed_size(encoded) {
-        Ok(len) if len == encoded.len() => {}
-        _ => return Err(Malformed::new("is not one zstd frame")),
-    }
+    one_frame(encoded)?;
     let wanted = out.len();
     let made = DECOMPRESSOR
         .with_borrow_mut(|ctx| ctx.decompress(out, encoded))
@@ -65,5 +61,13 @@ pub fn decompress(encoded: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
         Ok(())
     } else {
         Err(Malformed::new(format!("decodes to {made} bytes where {wanted} are stated")))
+    }
+}
+
+/// Two frames in a row would be decoded as one text; what is stored is one.
+pub fn one_frame(encoded: &[u8]) -> Result<(), Malformed> {
+    match zstd::zstd_safe::find_frame_compressed_size(encoded) {
+        Ok(len) if len == encoded.len() => Ok(()),
+        _ => Err(Malformed::new("is not one zstd frame")),
     }
 }
