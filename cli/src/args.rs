@@ -2,6 +2,7 @@
 
 mod key;
 mod look;
+mod prune;
 mod restore;
 mod snapshot;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
+pub use prune::PruneArgs;
 pub use restore::{OverwriteArg, RestoreArgs};
 pub use snapshot::SnapshotArgs;
 
@@ -102,6 +104,7 @@ pub enum Command {
     /// Add, remove, change passwords; print a key, bring it back
     #[command(subcommand)]
     Key(KeyCommand),
+    Prune(PruneArgs),
     Cat(CatArgs),
     Version(VersionArgs),
 }
@@ -144,6 +147,23 @@ pub struct FilterArgs {
     /// Only snapshots made of this path
     #[arg(long = "path", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// A number of bytes: 500, 64K, 20M, 5G, 1T; powers of 1024, as everywhere in this program.
+pub fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        "T" | "TB" | "TIB" => 40,
+        other => return Err(format!("\"{other}\" is no unit: use K, M, G or T")),
+    };
+    let bytes = digits.parse::<f64>().ok().filter(|n| *n >= 0.0 && n.is_finite());
+    let bytes = bytes.map(|n| n * (1u64 << shift) as f64).filter(|n| *n < 1e18);
+    bytes.map(|n| n as u64).ok_or_else(|| "a size is a number and perhaps a unit: 500M, 20G".into())
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub fn cure(error: &Error) -> Option<String> {
             "if you put an older copy back yourself, say --accept-older-repository once; \
              if not, somebody removed snapshots: look before you write"
         }
+        Error::NotWhole { .. } => {
+            "`ballast check` says what is wrong, which files it touches, and what repairs it"
+        }
         Error::Overtaken { .. } => "run the same command again",
         Error::Interrupted => "run the same command again: it goes on with what was finished",
         Error::Internal(_) => "this should not happen; run again with -vv and report what it says",

@@ -6,6 +6,7 @@ mod init;
 mod key;
 mod key_page;
 mod ls;
+mod prune;
 mod records;
 mod restore;
 mod snapshot;
@@ -26,6 +27,7 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Restore(args) => restore::run(args, p),
         Command::Dump(args) => dump::run(&args, p),
         Command::Key(command) => key::run(&command, p),
+        Command::Prune(args) => prune::run(&args, p),
         Command::Cat(args) => cat::run(&args, p),
         Command::Version(_) => version::run(p),
     }

@@ -366,6 +366,7 @@ pub fn build(dir: &Path) -> Result<String> {
         cut: CutParams { version: CUTTER_VERSION, min: 256, avg: 1024, max: 4096 },
         data_pack_min_bytes: 16 << 10,
         data_pack_max_bytes: 48 << 10,
+        reserve_bytes: 0,
     };
     let repo = Repository::init(store, PASSWORDS[0], &options, &open_options(), seeded::surroundings(2026))?;
     repo.add_key(PASSWORDS[1], "second", &kdf::CHEAP)?;

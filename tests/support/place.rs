@@ -39,6 +39,7 @@ pub fn tiny() -> InitOptions {
         cut: CutParams { min: 1 << 10, avg: 4 << 10, max: 16 << 10, ..CutParams::default() },
         data_pack_min_bytes: 128 << 10,
         data_pack_max_bytes: 256 << 10,
+        reserve_bytes: 0,
         ..InitOptions::default()
     }
 }

@@ -65,7 +65,8 @@ impl<'a> Copier<'a> {
             && living * 2 >= u64::from(frame.plain_len)
             && self.holdings.packs[frame.pack as usize].info.epoch == self.epoch
         {
-            let metadata = blobs.iter().all(|b| BlobKind::from_byte(b.kind).is_some_and(BlobKind::is_metadata));
+            let metadata =
+                blobs.iter().all(|b| BlobKind::from_byte(b.kind).is_some_and(BlobKind::is_metadata));
             let kind = if metadata { PackKind::Metadata } else { PackKind::Data };
             return self.outbox.push(kind, sealed);
         }

@@ -63,6 +63,27 @@ pub fn make(repo: &Repository, plain: &[u8], blobs: Vec<FrameBlob>, bytes: Vec<u
     })
 }
 
+/// The same against `bases`, likeliest first, where that is shorter than alone.
+pub fn make_against(
+    repo: &Repository,
+    plain: &[u8],
+    blobs: Vec<FrameBlob>,
+    bases: &[Base<'_>],
+    hint: codec::Hint,
+    bytes: Vec<u8>,
+) -> Result<SealedFrame> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let plains: Vec<&[u8]> = bases.iter().map(|base| base.plain).collect();
+        match codec::encode_delta(plain, &plains, hint, &mut scratch.encoded) {
+            Some((how, used)) => seal(repo, plain, blobs, bytes, scratch, how, &bases[..used]),
+            None => {
+                let how = codec::encode(plain, &mut scratch.encoded);
+                seal(repo, plain, blobs, bytes, scratch, how, &[])
+            }
+        }
+    })
+}
+
 /// Seals what stands encoded in `scratch` (or `plain` itself, if that is raw), and proves it.
 fn seal(
     repo: &Repository,
@@ -253,11 +274,11 @@ mod tests {
             let mut frame = make(&repo, &plain, vec![blob], Vec::new()).unwrap();
             assert_eq!(frame.record.encoding, encoding as u8);
             let mut scratch = Scratch::default();
-            assert_eq!(prove(&repo, &frame, &plain, &mut scratch), Ok(()));
+            assert_eq!(prove(&repo, &frame, &plain, &[], &mut scratch), Ok(()));
             for at in [0, NONCE_LEN, frame.bytes.len() / 2, frame.bytes.len() - 1] {
                 frame.bytes[at] ^= 0x40;
                 assert!(
-                    prove(&repo, &frame, &plain, &mut scratch).is_err(),
+                    prove(&repo, &frame, &plain, &[], &mut scratch).is_err(),
                     "a bit of the sealed bytes, {at}"
                 );
                 frame.bytes[at] ^= 0x40;
@@ -266,10 +287,10 @@ mod tests {
             let mut other = plain.clone();
             other[len as usize / 2] ^= 1;
             let other = make(&repo, &other, frame.record.blobs.clone(), Vec::new()).unwrap();
-            let error = prove(&repo, &other, &plain, &mut scratch).unwrap_err();
+            let error = prove(&repo, &other, &plain, &[], &mut scratch).unwrap_err();
             assert_eq!(error.0, "decodes to something else");
             let record = FrameRecord { codec_version: 9, ..frame.record.clone() };
-            assert!(prove(&repo, &SealedFrame { record, ..frame }, &plain, &mut scratch).is_err());
+            assert!(prove(&repo, &SealedFrame { record, ..frame }, &plain, &[], &mut scratch).is_err());
         }
     }
 }

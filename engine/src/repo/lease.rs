@@ -135,7 +135,8 @@ pub fn live_sessions(repo: &Repository, own: Option<SessionId>) -> Result<Vec<(S
 /// slept writes its own again. Gives how many.
 pub fn remove_dead(repo: &Repository, own: SessionId) -> Result<u64> {
     let now = repo.store().stat(&own.into())?.modified_ns;
-    let live: Vec<SessionId> = live_sessions(repo, Some(own))?.into_iter().map(|(session, _)| session).collect();
+    let live: Vec<SessionId> =
+        live_sessions(repo, Some(own))?.into_iter().map(|(session, _)| session).collect();
     let mut removed = 0;
     for name in repo.store().list(ObjectKind::Lease)? {
         let Ok(session) = name.parse::<SessionId>() else { continue };

@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod copier;
+pub mod frames;
 pub mod holdings;
 pub mod index;
 pub mod keys;
@@ -11,6 +12,7 @@ pub mod lease;
 pub mod ledger;
 pub mod lookup;
 pub mod outbox;
+pub mod packfile;
 pub mod reach;
 pub mod reader;
 pub mod reserve;
@@ -18,11 +20,9 @@ pub mod session;
 pub mod snapshots;
 pub mod trees;
 
-mod frames;
 mod gather;
 mod objects;
 mod packer;
-mod packfile;
 mod plain;
 mod upload;
 
@@ -60,6 +60,8 @@ pub struct InitOptions {
     pub data_pack_min_bytes: u32,
     /// Data packs close here.
     pub data_pack_max_bytes: u32,
+    /// Set aside for the day the disk is full: see [`reserve`].
+    pub reserve_bytes: u64,
 }
 
 impl Default for InitOptions {
@@ -70,6 +72,7 @@ impl Default for InitOptions {
             cut: CutParams::default(),
             data_pack_min_bytes: 8 << 20,
             data_pack_max_bytes: 16 << 20,
+            reserve_bytes: reserve::RESERVE_BYTES,
         }
     }
 }
@@ -178,6 +181,12 @@ impl Repository {
         store.put(&key.into(), &bytes, PutMode::New)?;
         let sealed = objects::seal_config(&keyring, &config, &surroundings)?;
         store.put(&ObjectName::config(), &sealed, PutMode::New)?;
+        // Without it a full disk is only more trouble later.
+        if options.reserve_bytes > 0
+            && let Err(error) = store.make_reserve(options.reserve_bytes)
+        {
+            tracing::warn!(%error, "no reserve");
+        }
         Ok(Self::assemble(store, surroundings, config, keyring, key, open, Vec::new()))
     }
 

@@ -28,7 +28,7 @@ use crate::repo::plain::Plain;
 /// Plaintext of frames kept.
 const CACHE_BYTES: usize = 48 << 20;
 /// Plaintext of all bases of one frame, together.
-const MAX_BASE_BYTES: u64 = 64 << 20;
+pub const MAX_BASE_BYTES: u64 = 64 << 20;
 
 /// The bytes of a blob: a stretch of a frame's plaintext.
 #[derive(Debug, Clone)]
@@ -266,11 +266,7 @@ impl Reader {
     }
 
     /// A frame as it is stored, and its plaintext, every blob of it verified: for who copies it.
-    pub(crate) fn sealed_frame(
-        &self,
-        holdings: &Holdings,
-        frame: &FrameRow,
-    ) -> Result<(SealedFrame, Plain)> {
+    pub(crate) fn sealed_frame(&self, holdings: &Holdings, frame: &FrameRow) -> Result<(SealedFrame, Plain)> {
         let pack = holdings.packs[frame.pack as usize].info;
         let object: ObjectName = pack.id.into();
         let record = holdings.inventory.record(frame);

@@ -13,27 +13,33 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use crate::codec::Hint;
 use crate::error::{Error, Result};
-use crate::format::frame::FrameBlob;
+use crate::format::MAX_FRAME_PLAIN_BYTES;
+use crate::format::frame::{Edge, FrameBlob};
 use crate::format::index::IndexObject;
 use crate::format::ledger::{CommitV1, Event};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::SnapshotV1;
-use crate::format::MAX_FRAME_PLAIN_BYTES;
-use crate::id::{BlobId, BlobKind, BlobRef, IndexId, ObjectName, PackId, SessionId, SnapshotId};
-use crate::progress::Progress;
+use crate::id::{BlobId, BlobKind, BlobRef, IndexId, ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use crate::progress::{Progress, Silent};
 use crate::repo::Repository;
-use crate::repo::frames;
+use crate::repo::copier::{Copier, Nearby};
+use crate::repo::frames::{self, Base};
 use crate::repo::gather::Gathering;
-use crate::repo::index::{Index, PackNumber, Places};
+use crate::repo::holdings::Holdings;
+use crate::repo::index::{self, Index, PackNumber, Places};
 use crate::repo::lease::{Lease, live_sessions};
 use crate::repo::ledger::{Append, Entry, Ledger};
 use crate::repo::outbox::Outbox;
 use crate::repo::packfile;
+use crate::repo::reach::Reach;
 use crate::repo::reader::Reader;
 use crate::store::PutMode;
 
 const CLAIM_SHARDS: usize = 64;
+/// So often a commit copies what others condemned meanwhile.
+const RESCUES: u32 = 3;
 
 /// What a session wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -178,10 +184,10 @@ impl Session {
         if locked(self.shard(blob)).contains(blob) {
             return Ok(true);
         }
-        match self.index.usable_pack(blob)? {
+        match self.index.usable_packs(blob)? {
             Some(_) if !self.readable(blob)? => Ok(false),
-            Some(pack) => {
-                locked(&self.relied).insert(pack);
+            Some(packs) => {
+                locked(&self.relied).extend(packs);
                 Ok(true)
             }
             None => Ok(false),
@@ -263,6 +269,51 @@ impl Session {
         Ok(Stored { id, new: true })
     }
 
+    /// Stores a blob as the difference to others, likeliest first, where that is shorter than alone.
+    /// They must be known, and no greater than [`crate::repo::reader::MAX_BASE_BYTES`] together;
+    /// `reader` must read by this session's index. Bases come only from packs that were durable
+    /// before this run, and a blob that the index knows already is stored alone (design §3.2).
+    pub fn store_against(
+        &self,
+        kind: BlobKind,
+        plain: &[u8],
+        bases: &[BlobRef],
+        reader: &Reader,
+        hint: Hint,
+    ) -> Result<Stored> {
+        let id = self.repo.blob_id(kind, plain);
+        let blob = BlobRef::new(kind, id);
+        if !self.claim(&blob)? {
+            return Ok(Stored { id, new: false });
+        }
+        self.new_blobs.fetch_add(1, Ordering::Relaxed);
+        self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        let known_before = !self.index.places(&blob)?.is_empty();
+        let mut found = Vec::new();
+        for base in bases.iter().filter(|_| !known_before) {
+            let packs = self.index.usable_packs(base)?;
+            if let (Some(packs), Some(height)) = (packs, self.index.least_height(base)?)
+                && let Ok(bytes) = reader.blob(base.kind, base.id)
+            {
+                locked(&self.relied).extend(packs);
+                found.push((Edge { how: 0, kind: base.kind as u8, id: base.id }, bytes, height));
+            }
+        }
+        let found: Vec<Base<'_>> =
+            found.iter().map(|(edge, plain, height)| Base { edge: *edge, plain, height: *height }).collect();
+        let len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a blob over 4 GiB".into()))?;
+        let blobs = vec![FrameBlob { kind: kind as u8, len, id }];
+        let pack_kind = if kind.is_metadata() { PackKind::Metadata } else { PackKind::Data };
+        let frame = frames::make_against(&self.repo, plain, blobs, &found, hint, Vec::new())?;
+        match &self.outbox {
+            Some(outbox) => outbox.push(pack_kind, &frame)?,
+            None => {
+                self.extra_bytes.fetch_add(u64::from(frame.record.stored_len), Ordering::Relaxed);
+            }
+        }
+        Ok(Stored { id, new: true })
+    }
+
     fn gather(&self, gathering: &mut Gathering, plain: &[u8], blob: FrameBlob) -> Option<Gathering> {
         gathering.add(self.repo.config().frame_target_bytes, plain, blob)
     }
@@ -291,11 +342,10 @@ impl Session {
         self.outbox.as_mut().map_or(Ok(Vec::new()), Outbox::flush)
     }
 
-    /// W5: does a new condemnation touch what this run relied on? A parent whose ids were taken
-    /// over is safe while it is not forgotten: the prune had marked it.
-    /// `own` is the snapshot to be committed: a prune that held this session for dead may have
-    /// condemned the object, and will delete it.
-    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>, own: SnapshotId) -> Option<String> {
+    /// Does an entry take away what this run relied on? A parent whose ids were taken over is safe
+    /// while it is not forgotten: the prune had marked it. Once `rescued`, it relies on packs that
+    /// were not noted one by one.
+    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>, rescued: bool) -> Option<String> {
         let relied: HashSet<PackId> = {
             let own = self.outbox.as_ref().map(Outbox::packs).unwrap_or_default();
             let relied = locked(&self.relied);
@@ -305,17 +355,40 @@ impl Session {
             Event::Condemn(condemned) => condemned
                 .packs
                 .iter()
-                .find(|pack| relied.contains(pack))
-                .map(|pack| format!("pack {}, ledger entry {}", pack.short(), entry.record.number))
-                .or_else(|| {
-                    let own = condemned.snapshots.contains(&own);
-                    own.then(|| format!("the snapshot itself, ledger entry {}", entry.record.number))
-                }),
+                .find(|pack| rescued || relied.contains(pack))
+                .map(|pack| format!("pack {}, ledger entry {}", pack.short(), entry.record.number)),
             Event::Forget(forgotten) => parent
-                .filter(|p| forgotten.snapshots.contains(p))
+                .filter(|p| !rescued && forgotten.snapshots.contains(p))
                 .map(|p| format!("parent snapshot {}, ledger entry {}", p.short(), entry.record.number)),
             _ => None,
         })
+    }
+
+    /// W5: whatever the tree `root` needs and that is in no pack outside of D any more is copied from
+    /// the condemned pack, if that still stands. [`Error::Overtaken`] if it does not: then the
+    /// source must be read again. Everything of this run must be durable and listed.
+    fn rescue(&mut self, root: BlobId, what: String) -> Result<()> {
+        let Some(outbox) = &mut self.outbox else { return Ok(()) };
+        tracing::info!(%what, "overtaken by a prune; copying what it condemned");
+        let standing: HashSet<PackId> = index::list_ids(&self.repo, ObjectKind::Pack)?.into_iter().collect();
+        let holdings = Arc::new(Holdings::read(&self.repo, &self.ledger, &standing, &Silent)?);
+        let reader = Reader::with_places(&self.repo, holdings.clone());
+        // What is copied may be the base of something else, or have been: until nothing is amiss.
+        let reach = Reach::new(&holdings, &reader);
+        reach.walk(&[root], &Silent)?;
+        reach.settle(|copy| copy, &HashSet::new());
+        {
+            let copier = Copier::new(&holdings, &reader, outbox);
+            let mut near = Nearby::default();
+            for gap in reach.gaps() {
+                copier.blob(gap.blob, &mut near).map_err(|error| match error {
+                    Error::Missing { .. } | Error::Corrupt { .. } => Error::Overtaken { what: what.clone() },
+                    other => other,
+                })?;
+            }
+            copier.finish(near)?;
+        }
+        outbox.flush().map(drop)
     }
 
     /// W5 and W6: puts the snapshot and commits it. `parent` is the snapshot whose ids were taken
@@ -326,23 +399,45 @@ impl Session {
         parent: Option<SnapshotId>,
         flushed: Vec<(IndexId, IndexObject)>,
     ) -> Result<SnapshotId> {
-        let (id, bytes) = self.repo.seal_snapshot(snapshot)?;
-        let refresh = |session: &mut Self| -> Result<usize> {
+        let mut rescues = 0;
+        let mut turn = |session: &mut Self| -> Result<usize> {
             let new = session.ledger.refresh(&session.repo)?;
-            session.overtaken(&new, parent, id).map_or(Ok(new.len()), |what| Err(Error::Overtaken { what }))
+            if let Some(what) = session.overtaken(&new, parent, rescues > 0) {
+                if rescues == RESCUES {
+                    return Err(Error::Overtaken { what });
+                }
+                rescues += 1;
+                session.rescue(snapshot.root, what)?;
+            }
+            Ok(new.len())
         };
-        refresh(self)?;
-        self.repo.store().put(&id.into(), &bytes, PutMode::New)?;
-        self.extra_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let event = Event::Commit(CommitV1 { snapshot: id });
-        while self.ledger.append(&self.repo, self.id, &event)? == Append::Taken {
-            if refresh(self)? == 0 {
+        let mut put: Option<SnapshotId> = None;
+        let id = loop {
+            // A rescue takes time, in which more may have happened.
+            while turn(self)? > 0 {}
+            // A prune that held this session for dead may have condemned the object, and will delete
+            // it: the same record under another name takes its place.
+            let id = match put.filter(|id| !self.ledger.is_condemned_snapshot(id)) {
+                Some(id) => id,
+                None => {
+                    let (id, bytes) = self.repo.seal_snapshot(snapshot)?;
+                    self.repo.store().put(&id.into(), &bytes, PutMode::New)?;
+                    self.extra_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    *put.insert(id)
+                }
+            };
+            let event = Event::Commit(CommitV1 { snapshot: id });
+            if self.ledger.append(&self.repo, self.id, &event)? == Append::Done {
+                break id;
+            }
+            if turn(self)? == 0 {
                 let taken = ObjectName::ledger(self.ledger.head() + 1);
                 return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
             }
-        }
+        };
         // Committed. What follows is only this machine's own memory of it.
-        if let Err(error) = self.index.absorb(flushed, Some(id)) {
+        let vouched = (rescues == 0).then_some(id);
+        if let Err(error) = self.index.absorb(flushed, vouched) {
             tracing::warn!(%error, "local index not brought up to date");
         }
         self.lease = None;

@@ -24,8 +24,8 @@ fn short(name: &ObjectName, offset: u64, len: usize) -> StoreError {
 #[cfg(test)]
 mod on_disk;
 mod reading;
-mod upkeep;
 mod settled;
+mod upkeep;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -10,8 +10,8 @@ use crate::format::index::IndexedPack;
 use crate::format::ledger::{CondemnV1, Event};
 use crate::id::{IndexId, ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
 use crate::op::prune::plan::Plan;
-use crate::op::prune::view::{self, View};
 use crate::op::prune::repack;
+use crate::op::prune::view::{self, View};
 use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::holdings::Holdings;
@@ -28,7 +28,7 @@ pub enum Condemned {
     /// Another prune condemned first: all must be looked at anew.
     Overtaken,
     /// It stands in the ledger.
-    Done(Done),
+    Done(Box<Done>),
 }
 
 /// What was condemned.
@@ -60,7 +60,8 @@ impl Doomed {
     /// The next entry's. Replaced index objects come last: their packs are known until then.
     fn next(&self) -> CondemnV1 {
         let packs = self.packs.len().min(NAMES_PER_ENTRY);
-        let indexes = if packs == self.packs.len() { self.indexes.len().min(NAMES_PER_ENTRY - packs) } else { 0 };
+        let indexes =
+            if packs == self.packs.len() { self.indexes.len().min(NAMES_PER_ENTRY - packs) } else { 0 };
         let snapshots = if indexes == self.indexes.len() {
             self.snapshots.len().min(NAMES_PER_ENTRY - packs - indexes)
         } else {
@@ -134,7 +135,7 @@ pub fn run(
         condemned_packs,
         more: plan.short_of_room && condemned_packs > 0,
     };
-    Ok(Condemned::Done(done))
+    Ok(Condemned::Done(Box::new(done)))
 }
 
 /// Which of `victims` the snapshots `committed` meanwhile need, as they stand in the index.
@@ -166,9 +167,10 @@ pub fn spare(
         let before = spared.len();
         for gap in reach.gaps() {
             let inventory = &holdings.inventory;
-            let packs = inventory.copies(gap.blob.kind as u8, &gap.blob.id).iter().map(|copy| {
-                inventory.frames()[inventory.blobs()[*copy as usize].frame as usize].pack
-            });
+            let packs = inventory
+                .copies(gap.blob.kind as u8, &gap.blob.id)
+                .iter()
+                .map(|copy| inventory.frames()[inventory.blobs()[*copy as usize].frame as usize].pack);
             let saving: Vec<u32> = packs.filter(|pack| doomed.contains(pack)).collect();
             if saving.is_empty() {
                 let what = format!("{} is needed by a new snapshot, and {}", gap.blob, gap.reason);

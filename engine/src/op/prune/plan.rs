@@ -154,8 +154,11 @@ impl Plan {
         };
         let chosen = plan.choose(view, &fates);
         let copied: u64 = chosen.iter().map(|number| plan.used[*number as usize]).sum();
-        let chained: u64 =
-            view.unchained.iter().map(|f| u64::from(holdings.inventory.frames()[*f as usize].plain_len)).sum();
+        let chained: u64 = view
+            .unchained
+            .iter()
+            .map(|f| u64::from(holdings.inventory.frames()[*f as usize].plain_len))
+            .sum();
         if room.is_none_or(|room| copied + chained <= room) {
             chosen.iter().for_each(|number| fates[*number as usize] = Fate::Repack);
             plan.unchained = view.unchained.iter().copied().collect();
@@ -192,9 +195,8 @@ impl Plan {
             (PackKind::Data, u64::from(config.data_pack_max_bytes)),
             (PackKind::Metadata, u64::from(config.metadata_pack_max_bytes)),
         ] {
-            let small = all().filter(|n| {
-                packs[*n as usize].info.pack_kind == kind as u8 && size(*n) < most / 4
-            });
+            let small =
+                all().filter(|n| packs[*n as usize].info.pack_kind == kind as u8 && size(*n) < most / 4);
             let small: Vec<_> = small.collect();
             if small.iter().map(|n| self.used[*n as usize]).sum::<u64>() >= most {
                 chosen.extend(small);
@@ -206,7 +208,9 @@ impl Plan {
         let mut left: u64 = all().filter(|n| !taken.contains(n)).map(unused).sum();
         let mut rest: Vec<PackNumber> = all().filter(|n| !taken.contains(n)).collect();
         // Most unused for each byte that must be copied first.
-        rest.sort_by_key(|n| (Reverse(u128::from(unused(*n)) * (1 << 32) / u128::from(self.used[*n as usize].max(1))), *n));
+        rest.sort_by_key(|n| {
+            (Reverse(u128::from(unused(*n)) * (1 << 32) / u128::from(self.used[*n as usize].max(1))), *n)
+        });
         for number in rest {
             // Trailers and padding are never needed: a pack that has nothing else is as good as it gets.
             let overhead = self.overhead(view, number);
@@ -247,7 +251,8 @@ impl Plan {
     /// Packs that go, in order of their names.
     pub fn victims(&self, holdings: &Holdings) -> Vec<PackId> {
         let goes = |fate: &Fate| matches!(fate, Fate::Dead | Fate::Repack);
-        let named = self.fates.iter().zip(&holdings.packs).filter(|(fate, _)| goes(fate)).map(|(_, p)| p.info.id);
+        let named =
+            self.fates.iter().zip(&holdings.packs).filter(|(fate, _)| goes(fate)).map(|(_, p)| p.info.id);
         let mut all: Vec<_> = named.chain(self.unlisted.iter().copied()).collect();
         all.sort();
         all
@@ -309,14 +314,17 @@ impl Plan {
             out.live_packs += 1;
             out.live_bytes += live.size;
         }
-        out.freed_bytes = out.dead_bytes + out.unlisted_bytes + out.repack_bytes.saturating_sub(out.copied_bytes);
+        out.freed_bytes =
+            out.dead_bytes + out.unlisted_bytes + out.repack_bytes.saturating_sub(out.copied_bytes);
         for copy in &view.settled.bases {
             let blob = &inventory.blobs()[*copy as usize];
             let frame = &inventory.frames()[blob.frame as usize];
             out.base_bytes += share(frame.stored_len, frame.plain_len, blob.len.into());
         }
         for copies in inventory.distinct() {
-            for copy in copies.iter().filter(|copy| view.settled.chosen(copies[0]).is_some_and(|c| c != **copy)) {
+            for copy in
+                copies.iter().filter(|copy| view.settled.chosen(copies[0]).is_some_and(|c| c != **copy))
+            {
                 let blob = &inventory.blobs()[*copy as usize];
                 let frame = &inventory.frames()[blob.frame as usize];
                 if holdings.packs[frame.pack as usize].info.usable {

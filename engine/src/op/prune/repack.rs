@@ -68,9 +68,8 @@ pub fn copy(
             copier.finish(near)
         })?;
         let repacked: HashSet<PackNumber> = packs.iter().copied().collect();
-        let others = plan.unchained.par_iter().filter(|f| {
-            !repacked.contains(&inventory.frames()[**f as usize].pack)
-        });
+        let others =
+            plan.unchained.par_iter().filter(|f| !repacked.contains(&inventory.frames()[**f as usize].pack));
         others.try_for_each(|frame| -> Result<()> {
             let mut near = Nearby::default();
             progress.check()?;

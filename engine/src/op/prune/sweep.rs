@@ -73,7 +73,8 @@ pub fn run(
         })
         .filter(|id| !ledger.is_forgotten(id))
         .collect();
-    let condemned: Vec<PackId> = ledger.condemned().iter().filter(|p| standing.contains(*p)).copied().collect();
+    let condemned: Vec<PackId> =
+        ledger.condemned().iter().filter(|p| standing.contains(*p)).copied().collect();
     // By the protocol nothing: its writer had read the entry. Asked all the same.
     let needed: HashSet<PackId> =
         condemn::spare(repo, &ledger, &committed, &condemned, progress)?.iter().map(|p| p.id).collect();

@@ -97,7 +97,8 @@ impl View {
             let better = preference(&holdings, &reach, &live);
             let first = reach.settle(better.as_ref(), &HashSet::new());
             let unchained = plan::unchain(&holdings, &first);
-            let settled = if unchained.is_empty() { first } else { reach.settle(better.as_ref(), &unchained) };
+            let settled =
+                if unchained.is_empty() { first } else { reach.settle(better.as_ref(), &unchained) };
             (settled, unchained, reach.gaps())
         };
         if let Some(gap) = gaps.first() {
@@ -105,7 +106,10 @@ impl View {
                 return Ok(Seen::Moved);
             }
             let count = gaps.len();
-            return Err(not_whole(format!("{} is needed, and {}; {count} such in all", gap.blob, gap.reason)));
+            return Err(not_whole(format!(
+                "{} is needed, and {}; {count} such in all",
+                gap.blob, gap.reason
+            )));
         }
         let live_ids: HashSet<SessionId> = live.iter().map(|(session, _)| *session).collect();
         let unlisted = holdings.unlisted.iter().filter_map(|id| unlisted(repo, *id, &live_ids).transpose());
@@ -115,7 +119,9 @@ impl View {
         let dead_snapshots = match live.is_empty() {
             true => listed
                 .into_iter()
-                .filter(|id| !known.contains(id) && !ledger.is_forgotten(id) && !ledger.is_condemned_snapshot(id))
+                .filter(|id| {
+                    !known.contains(id) && !ledger.is_forgotten(id) && !ledger.is_condemned_snapshot(id)
+                })
                 .collect(),
             false => Vec::new(),
         };
@@ -167,7 +173,8 @@ fn preference<'h>(
     live: &[(SessionId, Option<LeaseV1>)],
 ) -> Box<dyn Fn(CopyNumber) -> (bool, Reverse<u64>, u32) + 'h> {
     let inventory = &holdings.inventory;
-    let frame_of = move |copy: CopyNumber| &inventory.frames()[inventory.blobs()[copy as usize].frame as usize];
+    let frame_of =
+        move |copy: CopyNumber| &inventory.frames()[inventory.blobs()[copy as usize].frame as usize];
     let mut needed = vec![0u64; holdings.packs.len()];
     for copies in inventory.distinct().filter(|copies| reach.is_needed(copies[0])) {
         if let [copy] = copies {

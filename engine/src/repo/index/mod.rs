@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, RwLock};
 use crate::error::{Error, Result};
 use crate::format::frame::Edge;
 use crate::format::index::{IndexObject, IndexedPack};
-use crate::id::{BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
+use crate::id::{BlobKind, BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::cache::CacheLock;
 use crate::repo::ledger::Ledger;
@@ -234,14 +234,54 @@ impl Index {
         self.catalogue.read().unwrap_or_else(|e| e.into_inner()).vouches_for(snapshot)
     }
 
-    /// A usable pack that holds the blob, if there is one.
-    pub fn usable_pack(&self, blob: &BlobRef) -> Result<Option<PackNumber>> {
+    /// Packs by which the blob can be had: of a usable copy, and of its bases, and theirs. `None`:
+    /// it cannot be relied on. A dead blob in a pack that stays may have lost its bases to a prune,
+    /// so the copy alone says nothing.
+    pub fn usable_packs(&self, blob: &BlobRef) -> Result<Option<Vec<PackNumber>>> {
         if self.is_empty() {
             return Ok(None);
         }
+        let mut packs = Vec::new();
+        Ok(self.rely(blob, u16::MAX, &mut packs)?.then_some(packs))
+    }
+
+    fn rely(&self, blob: &BlobRef, ceiling: u16, out: &mut Vec<PackNumber>) -> Result<bool> {
+        let mut places = self.look_up(blob)?;
+        {
+            let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
+            places.retain(|p| packs.get(p.pack as usize).is_some_and(|i| i.usable));
+        }
+        places.retain(|p| u16::from(p.height) < ceiling);
+        places.sort_by_key(|p| (p.height, p.pack));
+        for place in places {
+            let before = out.len();
+            out.push(place.pack);
+            let mut whole = true;
+            for edge in &place.edges {
+                let base = BlobKind::from_byte(edge.kind).filter(|_| edge.how == 0);
+                let Some(kind) = base else {
+                    whole = false;
+                    break;
+                };
+                if !self.rely(&BlobRef::new(kind, edge.id), place.height.into(), out)? {
+                    whole = false;
+                    break;
+                }
+            }
+            if whole {
+                return Ok(true);
+            }
+            out.truncate(before);
+        }
+        Ok(false)
+    }
+
+    /// The least height of the usable copies of a blob.
+    pub fn least_height(&self, blob: &BlobRef) -> Result<Option<u8>> {
         let places = self.look_up(blob)?;
         let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
-        Ok(places.iter().map(|p| p.pack).find(|n| packs.get(*n as usize).is_some_and(|i| i.usable)))
+        let usable = |p: &&Place| packs.get(p.pack as usize).is_some_and(|i| i.usable);
+        Ok(places.iter().filter(usable).map(|p| p.height).min())
     }
 
     /// Are there no packs at all?

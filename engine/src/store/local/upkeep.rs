@@ -78,11 +78,12 @@ pub fn sweep(fs: &dyn Fs, dirs: &[(PathBuf, bool)], before_ns: i64) -> io::Resul
                 FileKind::Directory if *deep && name.len() == 2 => {
                     removed += sweep(fs, &[(path, false)], before_ns)?;
                 }
-                FileKind::File if is_temporary(&name) => {
-                    if fs.stat(&path).is_ok_and(|known| known.modified_ns < before_ns) {
-                        fs.remove(&path)?;
-                        removed += 1;
-                    }
+                FileKind::File
+                    if is_temporary(&name)
+                        && fs.stat(&path).is_ok_and(|known| known.modified_ns < before_ns) =>
+                {
+                    fs.remove(&path)?;
+                    removed += 1;
                 }
                 _ => {}
             }
@@ -102,9 +103,10 @@ mod tests {
         let below = dir.path().join("ab");
         std::fs::create_dir(&below).unwrap();
         let old = [".abc.0123456789abcdef0.tmp", "ab/.abc.0123456789abcdef12.tmp"];
-        let other = ["config", ".hidden", ".x.tmp", "ab/abc.0123456789abcdef0.tmp", ".abc.zz23456789abcdef0.tmp"];
+        let other =
+            ["config", ".hidden", ".x.tmp", "ab/abc.0123456789abcdef0.tmp", ".abc.zz23456789abcdef0.tmp"];
         for name in old.iter().chain(&other) {
-            std::fs::write(dir.path().join(name), b"x").unwrap();
+            drop(std::fs::File::create(dir.path().join(name)).unwrap());
         }
         let fs = OsFs::default();
         let dirs = [(dir.path().to_owned(), true)];
@@ -117,7 +119,7 @@ mod tests {
     fn a_reserve_is_made_once_and_given_back() {
         let dir = tempfile::tempdir().unwrap();
         let fs = OsFs::default();
-        let access = Access { mode: 0o600, ..Access::default() };
+        let access = Access { mode: 0o600, owner: None };
         make_reserve(&fs, dir.path(), 3 << 20, access).unwrap();
         let bytes = std::fs::read(dir.path().join(RESERVE_FILE)).unwrap();
         assert_eq!(bytes.len(), 3 << 20);
