@@ -45,8 +45,18 @@ pub struct Plan {
     pub replaced: Vec<IndexId>,
     /// Too little room: only dead packs go now; then it is to be planned again.
     pub short_of_room: bool,
-    used: Vec<u64>,
+    share: Share,
     options: PruneOptions,
+}
+
+/// Of each pack, in stored bytes.
+#[derive(Debug, Default)]
+struct Share {
+    /// What snapshots need.
+    used: Vec<u64>,
+    /// What copying the living part would leave behind: frames of which nothing, or less than half,
+    /// is needed. The others are copied as they are, so of them nothing is won.
+    won: Vec<u64>,
 }
 
 /// The share of a frame's stored bytes that so much of its plaintext takes.
@@ -54,8 +64,7 @@ fn share(stored_len: u32, plain_len: u32, part: u64) -> u64 {
     u64::from(stored_len) * part.min(u64::from(plain_len)) / u64::from(plain_len.max(1))
 }
 
-/// Stored bytes needed of each pack.
-fn used(holdings: &Holdings, settled: &Settled, unchained: &HashSet<FrameNumber>) -> Vec<u64> {
+fn shares(holdings: &Holdings, settled: &Settled, unchained: &HashSet<FrameNumber>) -> Share {
     let inventory = &holdings.inventory;
     let mut needed = vec![0u64; inventory.frames().len()];
     for copy in settled.copies() {
@@ -63,13 +72,21 @@ fn used(holdings: &Holdings, settled: &Settled, unchained: &HashSet<FrameNumber>
         // An empty blob must be found too.
         needed[blob.frame as usize] += u64::from(blob.len.max(1));
     }
-    let mut used = vec![0u64; holdings.packs.len()];
+    let packs = holdings.packs.len();
+    let mut all = Share { used: vec![0; packs], won: vec![0; packs] };
     for ((number, frame), needed) in (0..).zip(inventory.frames()).zip(needed) {
-        if needed > 0 && !unchained.contains(&number) {
-            used[frame.pack as usize] += share(frame.stored_len, frame.plain_len, needed).max(1);
+        let (pack, whole) = (frame.pack as usize, u64::from(frame.stored_len));
+        if needed == 0 || unchained.contains(&number) {
+            all.won[pack] += whole;
+            continue;
+        }
+        let part = share(frame.stored_len, frame.plain_len, needed).max(1);
+        all.used[pack] += part;
+        if needed * 2 < u64::from(frame.plain_len) {
+            all.won[pack] += whole.saturating_sub(part);
         }
     }
-    used
+    all
 }
 
 /// Frames whose blobs should be stored alone: what is kept only as their bases, and as the bases of
@@ -132,13 +149,13 @@ impl Plan {
     /// Decides. `room` is how much may be written.
     pub fn make(view: &View, options: &PruneOptions, room: Option<u64>) -> Self {
         let holdings = &view.holdings;
-        let used = used(holdings, &view.settled, &view.unchained);
+        let share = shares(holdings, &view.settled, &view.unchained);
         let mut fates: Vec<Fate> = (0..)
             .zip(&holdings.packs)
             .map(|(number, pack)| match () {
                 () if pack.condemned || !pack.info.standing => Fate::Gone,
                 () if view.is_live(number) => Fate::Live,
-                () if used[number as usize] == 0 => Fate::Dead,
+                () if share.used[number as usize] == 0 => Fate::Dead,
                 () => Fate::Keep,
             })
             .collect();
@@ -149,11 +166,11 @@ impl Plan {
             unchained: Vec::new(),
             replaced: Vec::new(),
             short_of_room: false,
-            used,
+            share,
             options: options.clone(),
         };
         let chosen = plan.choose(view, &fates);
-        let copied: u64 = chosen.iter().map(|number| plan.used[*number as usize]).sum();
+        let copied: u64 = chosen.iter().map(|number| plan.copied(view, *number)).sum();
         let chained: u64 = view
             .unchained
             .iter()
@@ -170,7 +187,7 @@ impl Plan {
             // copied as fits.
             if !fates.contains(&Fate::Dead) && plan.unlisted.is_empty() {
                 for number in chosen {
-                    let Some(left) = room.checked_sub(plan.used[number as usize]) else { break };
+                    let Some(left) = room.checked_sub(plan.copied(view, number)) else { break };
                     room = left;
                     fates[number as usize] = Fate::Repack;
                 }
@@ -187,7 +204,7 @@ impl Plan {
         let packs = &view.holdings.packs;
         let kept = |number: &PackNumber| fates[*number as usize] == Fate::Keep;
         let size = |number: PackNumber| packs[number as usize].info.size;
-        let unused = |number: PackNumber| size(number).saturating_sub(self.used[number as usize]);
+        let won = |number: PackNumber| self.share.won[number as usize];
         let all = || (0..).take(packs.len()).filter(kept);
         let mut chosen: Vec<PackNumber> = Vec::new();
         let config = view.reader.repo().config();
@@ -198,26 +215,23 @@ impl Plan {
             let small =
                 all().filter(|n| packs[*n as usize].info.pack_kind == kind as u8 && size(*n) < most / 4);
             let small: Vec<_> = small.collect();
-            if small.iter().map(|n| self.used[*n as usize]).sum::<u64>() >= most {
+            if small.iter().map(|n| self.share.used[*n as usize]).sum::<u64>() >= most {
                 chosen.extend(small);
             }
         }
         let mut taken: HashSet<PackNumber> = chosen.iter().copied().collect();
-        let needed: u64 = self.used.iter().sum();
-        let limit = self.options.max_unused.bytes(needed);
-        let mut left: u64 = all().filter(|n| !taken.contains(n)).map(unused).sum();
-        let mut rest: Vec<PackNumber> = all().filter(|n| !taken.contains(n)).collect();
-        // Most unused for each byte that must be copied first.
-        rest.sort_by_key(|n| {
-            (Reverse(u128::from(unused(*n)) * (1 << 32) / u128::from(self.used[*n as usize].max(1))), *n)
-        });
+        let limit = self.options.max_unused.bytes(self.share.used.iter().sum());
+        let mut rest: Vec<PackNumber> = all().filter(|n| !taken.contains(n) && won(*n) > 0).collect();
+        let mut left: u64 = rest.iter().map(|n| won(*n)).sum();
+        // Most won for each byte that must be copied first.
+        let gain =
+            |n: &PackNumber| u128::from(won(*n)) * (1 << 32) / u128::from(self.copied(view, *n).max(1));
+        rest.sort_by_key(|n| (Reverse(gain(n)), *n));
         for number in rest {
-            // Trailers and padding are never needed: a pack that has nothing else is as good as it gets.
-            let overhead = self.overhead(view, number);
-            if left <= limit || unused(number) <= overhead {
+            if left <= limit {
                 break;
             }
-            left -= unused(number);
+            left -= won(number);
             taken.insert(number);
             chosen.push(number);
         }
@@ -226,12 +240,12 @@ impl Plan {
         chosen
     }
 
-    /// What of a pack no frame takes.
-    fn overhead(&self, view: &View, number: PackNumber) -> u64 {
+    /// What repacking a pack writes.
+    fn copied(&self, view: &View, number: PackNumber) -> u64 {
         let frames = view.holdings.frame_numbers(number);
         let rows = &view.holdings.inventory.frames()[frames.start as usize..frames.end as usize];
         let frames: u64 = rows.iter().map(|f| u64::from(f.stored_len)).sum();
-        view.holdings.packs[number as usize].info.size.saturating_sub(frames)
+        frames.saturating_sub(self.share.won[number as usize])
     }
 
     /// Index objects that name a pack that goes or is gone, and small ones once there are many.
@@ -245,6 +259,7 @@ impl Plan {
         free.iter()
             .filter(|o| !o.packs.iter().all(stays) || o.packs.is_empty() || (merge && small(o)))
             .map(|o| o.id)
+            .chain(view.dead_indexes.iter().copied())
             .collect()
     }
 
@@ -282,16 +297,16 @@ impl Plan {
             short_of_room: self.short_of_room,
             ..PlanFigures::default()
         };
-        for ((pack, fate), used) in holdings.packs.iter().zip(&self.fates).zip(&self.used) {
-            let size = pack.info.size;
+        for (number, (pack, fate)) in (0..).zip(holdings.packs.iter().zip(&self.fates)) {
+            let (size, used) = (pack.info.size, self.share.used[number as usize]);
             if *fate != Fate::Gone {
                 out.packs += 1;
                 out.bytes += size;
                 out.used_bytes += used;
-                out.unused_bytes += size.saturating_sub(*used);
+                out.unused_bytes += size.saturating_sub(used);
             }
             match fate {
-                Fate::Keep => out.left_unused_bytes += size.saturating_sub(*used),
+                Fate::Keep => out.left_unused_bytes += size.saturating_sub(used),
                 Fate::Live => {
                     out.live_packs += 1;
                     out.live_bytes += size;
@@ -299,7 +314,7 @@ impl Plan {
                 Fate::Repack => {
                     out.repack_packs += 1;
                     out.repack_bytes += size;
-                    out.copied_bytes += used;
+                    out.copied_bytes += self.copied(view, number);
                 }
                 Fate::Dead => {
                     out.dead_packs += 1;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::lease::LeaseV1;
-use crate::id::{BlobId, ObjectKind, PackId, SessionId, SnapshotId};
+use crate::id::{BlobId, IndexId, ObjectKind, PackId, SessionId, SnapshotId};
 use crate::op::prune::plan;
 use crate::progress::Progress;
 use crate::repo::Repository;
@@ -47,6 +47,8 @@ pub struct View {
     pub snapshots: usize,
     /// Snapshot objects that were never committed and whose session cannot be at work.
     pub dead_snapshots: Vec<SnapshotId>,
+    /// Index objects that cannot be read, and that nothing needs.
+    pub dead_indexes: Vec<IndexId>,
     /// Everything listed.
     pub holdings: Arc<Holdings>,
     /// Reads by it.
@@ -82,9 +84,6 @@ impl View {
             roots => roots?,
         };
         let holdings = Arc::new(Holdings::read(repo, &ledger, &standing, progress)?);
-        if let Some((_, error)) = holdings.damaged.first() {
-            return Err(not_whole(format!("{error}; \"ballast repair index\" lists its packs anew")));
-        }
         if let Some((pack, object)) = holdings.disputed.first() {
             let (pack, object) = (pack.short(), object.short());
             return Err(not_whole(format!("index object {object} and another differ about pack {pack}")));
@@ -125,6 +124,11 @@ impl View {
                 .collect(),
             false => Vec::new(),
         };
+        // Every snapshot is whole without them. But a session at work may yet need its own.
+        let dead_indexes = match live.is_empty() {
+            true => holdings.damaged.iter().map(|(id, _)| *id).collect(),
+            false => Vec::new(),
+        };
         let snapshots = committed.len();
         Ok(Seen::Whole(Box::new(Self {
             standing,
@@ -132,6 +136,7 @@ impl View {
             ledger,
             snapshots,
             dead_snapshots,
+            dead_indexes,
             holdings,
             reader,
             settled,
