@@ -19,7 +19,7 @@ use ballast::progress::Silent;
 use ballast::repo::Repository;
 use ballast::repo::ledger::{Append, Ledger};
 use ballast::repo::reader::Reader;
-use ballast::repo::session::Session;
+use ballast::repo::session::{Session, SourceRef};
 use ballast::store::Store;
 use ballast::store::call::Method;
 use ballast::store::fault::{Death, FaultStore};
@@ -448,8 +448,12 @@ fn chained(place: &Place, versions: u64) -> Vec<(SnapshotId, Vec<u8>, BlobId)> {
         let repo = place.open();
         let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
         let reader = Reader::with_index(&repo, session.index().clone());
-        let bases: Vec<BlobRef> =
-            out.last().map(|(_, _, id)| BlobRef::new(BlobKind::Chunk, *id)).into_iter().collect();
+        let whole = |id: &BlobId| SourceRef {
+            blobs: vec![BlobRef::new(BlobKind::Chunk, *id)],
+            offset: 0,
+            len: content.len() as u32,
+        };
+        let bases: Vec<SourceRef> = out.last().map(|(_, _, id)| whole(id)).into_iter().collect();
         let stored = session.store_against(BlobKind::Chunk, &content, &bases, &reader, Hint::NONE).unwrap();
         let mut node = Node::blank(b"model", NodeKind::File);
         node.content = vec![Entry::Chunk { id: stored.id, len: content.len() as u32 }];

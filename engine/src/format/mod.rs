@@ -7,6 +7,7 @@
 pub mod bytes;
 pub mod config;
 pub mod content;
+pub mod delta;
 pub mod envelope;
 pub mod frame;
 pub mod index;

@@ -9,22 +9,26 @@ use std::cell::RefCell;
 use crate::codec;
 use crate::crypto::keys::Purpose;
 use crate::error::{Error, Malformed, Result};
+use crate::format::bytes::Put;
+use crate::format::delta;
 use crate::format::envelope::{NONCE_LEN, SUITE_XCHACHA_BLAKE3, TAG_LEN};
 use crate::format::frame::{self, Edge, Encoding, FrameBlob, FrameRecord, SEAL_OVERHEAD};
 use crate::format::{MAX_FRAME_PLAIN_BYTES, MAX_FRAME_STORED_BYTES};
 use crate::id::ObjectName;
 use crate::repo::Repository;
 use crate::repo::plain::Plain;
+use crate::repo::reader::BlobBytes;
 
-/// What a frame may be coded against: the plaintext that an edge names, and at what height that
-/// stands.
-#[derive(Debug, Clone, Copy)]
-pub struct Base<'a> {
-    /// What the frame will name.
-    pub edge: Edge,
-    /// Its bytes, their id recomputed.
-    pub plain: &'a [u8],
-    /// Least height of its copies.
+/// What a frame may be coded against: a stretch of the bytes of some blobs, one after the other.
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    /// The edges a frame will name, with their bytes, whose ids were recomputed.
+    pub blobs: Vec<(Edge, &'a [u8])>,
+    /// Where the stretch begins in their bytes.
+    pub offset: u32,
+    /// Its length.
+    pub len: u32,
+    /// The greatest of the least heights of their copies.
     pub height: u8,
 }
 
@@ -63,24 +67,40 @@ pub fn make(repo: &Repository, plain: &[u8], blobs: Vec<FrameBlob>, bytes: Vec<u
     })
 }
 
-/// The same against `bases`, likeliest first, where that is shorter than alone.
+/// The same against `sources`, likeliest first, where that is shorter than alone; at most
+/// [`delta::MAX_SOURCES`] of them count.
 pub fn make_against(
     repo: &Repository,
     plain: &[u8],
     blobs: Vec<FrameBlob>,
-    bases: &[Base<'_>],
+    sources: &[Source<'_>],
     hint: codec::Hint,
     bytes: Vec<u8>,
 ) -> Result<SealedFrame> {
+    let sources = &sources[..sources.len().min(delta::MAX_SOURCES)];
+    let stretches = sources.iter().map(|source| {
+        let blobs: Vec<&[u8]> = source.blobs.iter().map(|(_, bytes)| *bytes).collect();
+        delta::stretch(&blobs, source.offset as usize, source.len as usize).map(|s| s.into_owned())
+    });
+    let stretches = stretches.collect::<Result<Vec<_>, _>>().map_err(|e| Error::Internal(e.0))?;
     SCRATCH.with_borrow_mut(|scratch| {
-        let plains: Vec<&[u8]> = bases.iter().map(|base| base.plain).collect();
-        match codec::encode_delta(plain, &plains, hint, &mut scratch.encoded) {
-            Some((how, used)) => seal(repo, plain, blobs, bytes, scratch, how, &bases[..used]),
-            None => {
-                let how = codec::encode(plain, &mut scratch.encoded);
-                seal(repo, plain, blobs, bytes, scratch, how, &[])
-            }
-        }
+        let plains: Vec<&[u8]> = stretches.iter().map(Vec::as_slice).collect();
+        let Some((how, used)) = codec::encode_delta(plain, &plains, hint, &mut scratch.encoded) else {
+            let how = codec::encode(plain, &mut scratch.encoded);
+            return seal(repo, plain, blobs, bytes, scratch, how, &[]);
+        };
+        let mut head = Put::with_capacity(32);
+        let described: Vec<delta::Source> = sources[..used]
+            .iter()
+            .map(|s| {
+                let edges =
+                    u8::try_from(s.blobs.len()).map_err(|_| Error::Internal("too many edges".into()))?;
+                Ok(delta::Source { edges, offset: s.offset, len: s.len })
+            })
+            .collect::<Result<_>>()?;
+        delta::encode(&described, &mut head);
+        scratch.encoded.splice(..0, head.0);
+        seal(repo, plain, blobs, bytes, scratch, how, &sources[..used])
     })
 }
 
@@ -92,10 +112,11 @@ fn seal(
     mut bytes: Vec<u8>,
     scratch: &mut Scratch,
     how: codec::Encoded,
-    bases: &[Base<'_>],
+    sources: &[Source<'_>],
 ) -> Result<SealedFrame> {
-    let edges: Vec<Edge> = bases.iter().map(|base| base.edge).collect();
-    let height = bases.iter().map(|base| base.height).max().map_or(Ok(0), |below| {
+    let bases = || sources.iter().flat_map(|source| &source.blobs);
+    let edges: Vec<Edge> = bases().map(|(edge, _)| *edge).collect();
+    let height = sources.iter().map(|source| source.height).max().map_or(Ok(0), |below| {
         below.checked_add(1).ok_or_else(|| Error::Internal("a chain of more than 255 bases".into()))
     })?;
     let stored: &[u8] = if how.encoding == Encoding::Raw { plain } else { &scratch.encoded };
@@ -129,11 +150,28 @@ fn seal(
         blobs,
     };
     let frame = SealedFrame { record, bytes };
-    let plains: Vec<&[u8]> = bases.iter().map(|base| base.plain).collect();
+    let plains: Vec<&[u8]> = bases().map(|(_, bytes)| *bytes).collect();
     prove(repo, &frame, plain, &plains, scratch)
         .map_err(|e| Error::Internal(format!("a frame just sealed {e}: faulty memory or processor")))?;
     Ok(frame)
 }
+/// Decodes a frame's bytes; those of a delta say first which stretches of its bases it takes.
+fn decode<B: AsRef<[u8]>>(
+    encoding: u8,
+    codec_version: u8,
+    encoded: &[u8],
+    bases: &[B],
+    out: &mut [u8],
+) -> Result<(), Malformed> {
+    if Encoding::from_byte(encoding) != Some(Encoding::Delta) || codec_version != codec::CODEC_VERSION {
+        let bases: Vec<&[u8]> = bases.iter().map(AsRef::as_ref).collect();
+        return codec::decode(encoding, codec_version, encoded, &bases, out);
+    }
+    let (sources, encoded) = delta::decode(encoded, bases)?;
+    let sources: Vec<&[u8]> = sources.iter().map(AsRef::as_ref).collect();
+    codec::decode(encoding, codec_version, encoded, &sources, out)
+}
+
 /// Opens and decodes a frame as a reader would, and compares it with what it was made of.
 fn prove(
     repo: &Repository,
@@ -162,7 +200,7 @@ fn prove(
         reopened == plain
     } else {
         let decoded = room(&mut scratch.decoded, plain.len());
-        codec::decode(record.encoding, record.codec_version, reopened, bases, decoded)?;
+        decode(record.encoding, record.codec_version, reopened, bases, decoded)?;
         decoded == plain
     };
     if same { Ok(()) } else { Err(Malformed::new("decodes to something else")) }
@@ -191,7 +229,7 @@ pub fn fetch(
     offset: u32,
     stored_len: u32,
     head: &FrameHead<'_>,
-    bases: &[Vec<u8>],
+    bases: &[BlobBytes],
 ) -> Result<Plain> {
     let damaged = |e: Malformed| e.of(format!("{pack}, frame at {offset}"));
     if !(SEAL_OVERHEAD..=MAX_FRAME_STORED_BYTES).contains(&stored_len) {
@@ -211,7 +249,7 @@ pub fn fetch(
 pub fn open(
     repo: &Repository,
     head: &FrameHead<'_>,
-    bases: &[Vec<u8>],
+    bases: &[BlobBytes],
     stored: &[u8],
 ) -> Result<Plain, Malformed> {
     if head.plain_len > MAX_FRAME_PLAIN_BYTES {
@@ -244,8 +282,7 @@ pub fn open(
     SCRATCH.with_borrow_mut(|scratch| {
         let encoded = room(&mut scratch.opened, sealed.len() - TAG_LEN);
         key.open_into(&nonce, &aad, sealed, encoded)?;
-        let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
-        codec::decode(head.encoding, head.codec_version, encoded, &bases, plain.bytes_mut())
+        decode(head.encoding, head.codec_version, encoded, bases, plain.bytes_mut())
     })?;
     Ok(plain)
 }

@@ -43,6 +43,12 @@ impl Plain {
     }
 }
 
+impl From<Vec<u8>> for Plain {
+    fn from(buffer: Vec<u8>) -> Self {
+        Self { len: buffer.len(), buffer }
+    }
+}
+
 impl Deref for Plain {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

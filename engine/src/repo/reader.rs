@@ -38,11 +38,24 @@ pub struct BlobBytes {
     end: usize,
 }
 
+impl AsRef<[u8]> for BlobBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl Deref for BlobBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         &self.frame[self.start..self.end]
     }
+}
+
+/// Is the frame of a large chunk, which is its own, kept in the cache?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Yes,
+    No,
 }
 
 type FrameKey = (PackId, u32);
@@ -138,17 +151,23 @@ impl Reader {
 
     /// The bytes of a blob, its id recomputed.
     pub fn blob(&self, kind: BlobKind, id: BlobId) -> Result<BlobBytes> {
-        self.blob_below(&BlobRef::new(kind, id), u16::from(u8::MAX) + 1)
+        self.blob_below(&BlobRef::new(kind, id), u16::from(u8::MAX) + 1, Keep::No)
+    }
+
+    /// The same of a blob that others are stored as the difference to: its neighbours in a file
+    /// will want it too, so it is kept for a while.
+    pub fn base_bytes(&self, blob: &BlobRef) -> Result<BlobBytes> {
+        self.blob_below(blob, u16::from(u8::MAX) + 1, Keep::Yes)
     }
 
     /// The same, from a copy of a height below `ceiling`: so decoding always descends.
-    fn blob_below(&self, blob: &BlobRef, ceiling: u16) -> Result<BlobBytes> {
+    fn blob_below(&self, blob: &BlobRef, ceiling: u16, keep: Keep) -> Result<BlobBytes> {
         let mut reasons = Vec::new();
-        if let Some(bytes) = self.try_copies(blob, ceiling, &mut reasons)? {
+        if let Some(bytes) = self.try_copies(blob, ceiling, keep, &mut reasons)? {
             return Ok(bytes);
         }
         if self.renew_index()?
-            && let Some(bytes) = self.try_copies(blob, ceiling, &mut reasons)?
+            && let Some(bytes) = self.try_copies(blob, ceiling, keep, &mut reasons)?
         {
             return Ok(bytes);
         }
@@ -162,6 +181,7 @@ impl Reader {
         &self,
         blob: &BlobRef,
         ceiling: u16,
+        keep: Keep,
         reasons: &mut Vec<String>,
     ) -> Result<Option<BlobBytes>> {
         let all = self.places();
@@ -170,7 +190,7 @@ impl Reader {
                 reasons.push(format!("a copy of height {} cannot be its own base", place.height));
                 continue;
             }
-            match self.read_place(all.as_ref(), blob, &place) {
+            match self.read_place(all.as_ref(), blob, &place, keep) {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error @ (Error::Internal(_) | Error::Interrupted)) => return Err(error),
                 Err(error) => {
@@ -182,11 +202,11 @@ impl Reader {
         Ok(None)
     }
 
-    fn read_place(&self, all: &dyn Places, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
+    fn read_place(&self, all: &dyn Places, blob: &BlobRef, place: &Place, keep: Keep) -> Result<BlobBytes> {
         let pack = all.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
         let object: ObjectName = pack.id.into();
         let shared = place.blob_len != place.plain_len;
-        let frame = if shared || blob.kind.is_metadata() {
+        let frame = if shared || keep == Keep::Yes || blob.kind.is_metadata() {
             self.shared_frame(&object, (pack.id, place.offset), pack.epoch, place)?
         } else {
             Arc::new(self.read_frame(&object, pack.epoch, place)?)
@@ -257,10 +277,16 @@ impl Reader {
         frames::fetch(&self.repo, object, place.offset, place.stored_len, &head, &bases)
     }
 
-    fn bases(&self, object: &ObjectName, offset: u32, edges: &[Edge], height: u8) -> Result<Vec<Vec<u8>>> {
-        let bases = edges.iter().map(|edge| self.base(edge, height)).collect::<Result<Vec<_>>>()?;
-        if bases.iter().map(|b| b.len() as u64).sum::<u64>() > MAX_BASE_BYTES {
-            return Err(Error::corrupt(object, format!("frame at {offset} has bases over the limit")));
+    fn bases(&self, object: &ObjectName, offset: u32, edges: &[Edge], height: u8) -> Result<Vec<BlobBytes>> {
+        let mut bases = Vec::with_capacity(edges.len());
+        let mut bytes = 0;
+        for edge in edges {
+            let base = self.base(edge, height)?;
+            bytes += base.len() as u64;
+            if bytes > MAX_BASE_BYTES {
+                return Err(Error::corrupt(object, format!("frame at {offset} has bases over the limit")));
+            }
+            bases.push(base);
         }
         Ok(bases)
     }
@@ -296,20 +322,22 @@ impl Reader {
     }
 
     /// The plaintext an edge names, verified as any blob is.
-    fn base(&self, edge: &Edge, height: u8) -> Result<Vec<u8>> {
+    fn base(&self, edge: &Edge, height: u8) -> Result<BlobBytes> {
         let unknown = || Error::corrupt("a frame", format!("has an edge of kind {}/{}", edge.how, edge.kind));
         let kind = BlobKind::from_byte(edge.kind).ok_or_else(unknown)?;
         let ceiling = u16::from(height);
         match edge.how {
-            0 => Ok(self.blob_below(&BlobRef::new(kind, edge.id), ceiling)?.to_vec()),
+            0 => self.blob_below(&BlobRef::new(kind, edge.id), ceiling, Keep::Yes),
             1 if kind == BlobKind::List => {
                 let mut out = Vec::new();
                 for entry in self.expand(&[Entry::List { id: edge.id, len: u64::MAX }]) {
                     match entry? {
                         Entry::Chunk { id, len } if out.len() as u64 + u64::from(len) <= MAX_BASE_BYTES => {
-                            out.extend_from_slice(
-                                &self.blob_below(&BlobRef::new(BlobKind::Chunk, id), ceiling)?,
-                            );
+                            out.extend_from_slice(&self.blob_below(
+                                &BlobRef::new(BlobKind::Chunk, id),
+                                ceiling,
+                                Keep::No,
+                            )?);
                         }
                         Entry::Hole { len } if out.len() as u64 + len <= MAX_BASE_BYTES => {
                             out.resize(out.len() + usize::try_from(len).map_err(|_| unknown())?, 0);
@@ -317,7 +345,8 @@ impl Reader {
                         _ => return Err(unknown()),
                     }
                 }
-                Ok(out)
+                let end = out.len();
+                Ok(BlobBytes { frame: Arc::new(Plain::from(out)), start: 0, end })
             }
             _ => Err(unknown()),
         }

@@ -25,7 +25,7 @@ use crate::id::{BlobId, BlobKind, BlobRef, IndexId, ObjectKind, ObjectName, Pack
 use crate::progress::{Progress, Silent};
 use crate::repo::Repository;
 use crate::repo::copier::{Copier, Nearby};
-use crate::repo::frames::{self, Base};
+use crate::repo::frames::{self, Source};
 use crate::repo::gather::Gathering;
 use crate::repo::holdings::Holdings;
 use crate::repo::index::{self, Index, PackNumber, Places};
@@ -34,7 +34,7 @@ use crate::repo::ledger::{Append, Entry, Ledger};
 use crate::repo::outbox::Outbox;
 use crate::repo::packfile;
 use crate::repo::reach::Reach;
-use crate::repo::reader::Reader;
+use crate::repo::reader::{BlobBytes, Reader};
 use crate::store::PutMode;
 
 const CLAIM_SHARDS: usize = 64;
@@ -63,6 +63,18 @@ pub struct Stored {
     pub id: BlobId,
     /// Was it new to the repository?
     pub new: bool,
+}
+
+/// What a blob may be stored as the difference to: a stretch of the bytes of known blobs, one after
+/// the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceRef {
+    /// The blobs.
+    pub blobs: Vec<BlobRef>,
+    /// Where the stretch begins in their bytes.
+    pub offset: u32,
+    /// Its length.
+    pub len: u32,
 }
 
 /// One run that writes.
@@ -269,49 +281,84 @@ impl Session {
         Ok(Stored { id, new: true })
     }
 
-    /// Stores a blob as the difference to others, likeliest first, where that is shorter than alone.
-    /// They must be known, and no greater than [`crate::repo::reader::MAX_BASE_BYTES`] together;
-    /// `reader` must read by this session's index. Bases come only from packs that were durable
-    /// before this run, and a blob that the index knows already is stored alone (design §3.2).
+    /// Stores a blob as the difference to `sources`, likeliest first, where that is shorter than
+    /// alone. `reader` must read by this session's index. Bases come only from packs that were
+    /// durable before this run, and a blob that the index knows already is stored alone (design
+    /// §3.2); a source that cannot be had is left out.
     pub fn store_against(
         &self,
         kind: BlobKind,
         plain: &[u8],
-        bases: &[BlobRef],
+        sources: &[SourceRef],
         reader: &Reader,
         hint: Hint,
     ) -> Result<Stored> {
         let id = self.repo.blob_id(kind, plain);
         let blob = BlobRef::new(kind, id);
+        if self.is_known(&blob)? {
+            return Ok(Stored { id, new: false });
+        }
+        let mut had = Vec::new();
+        if self.index.places(&blob)?.is_empty() {
+            for source in sources {
+                had.extend(self.had(source, reader)?);
+            }
+        }
+        if had.is_empty() {
+            return self.store_as(kind, id, plain, None);
+        }
         if !self.claim(&blob)? {
             return Ok(Stored { id, new: false });
         }
         self.new_blobs.fetch_add(1, Ordering::Relaxed);
         self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
-        let known_before = !self.index.places(&blob)?.is_empty();
-        let mut found = Vec::new();
-        for base in bases.iter().filter(|_| !known_before) {
-            let packs = self.index.usable_packs(base)?;
-            if let (Some(packs), Some(height)) = (packs, self.index.least_height(base)?)
-                && let Ok(bytes) = reader.blob(base.kind, base.id)
-            {
-                locked(&self.relied).extend(packs);
-                found.push((Edge { how: 0, kind: base.kind as u8, id: base.id }, bytes, height));
-            }
-        }
-        let found: Vec<Base<'_>> =
-            found.iter().map(|(edge, plain, height)| Base { edge: *edge, plain, height: *height }).collect();
+        let sources: Vec<Source<'_>> = had
+            .iter()
+            .map(|(source, bytes, height)| Source {
+                blobs: source
+                    .blobs
+                    .iter()
+                    .zip(bytes)
+                    .map(|(b, bytes)| (Edge { how: 0, kind: b.kind as u8, id: b.id }, &**bytes))
+                    .collect(),
+                offset: source.offset,
+                len: source.len,
+                height: *height,
+            })
+            .collect();
         let len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a blob over 4 GiB".into()))?;
         let blobs = vec![FrameBlob { kind: kind as u8, len, id }];
         let pack_kind = if kind.is_metadata() { PackKind::Metadata } else { PackKind::Data };
-        let frame = frames::make_against(&self.repo, plain, blobs, &found, hint, Vec::new())?;
         match &self.outbox {
-            Some(outbox) => outbox.push(pack_kind, &frame)?,
+            Some(outbox) => outbox.write_against(pack_kind, plain, blobs, &sources, hint)?,
             None => {
+                let frame = frames::make_against(&self.repo, plain, blobs, &sources, hint, Vec::new())?;
                 self.extra_bytes.fetch_add(u64::from(frame.record.stored_len), Ordering::Relaxed);
             }
         }
         Ok(Stored { id, new: true })
+    }
+
+    /// A source with its bytes and its height; `None` if it cannot be relied on or read.
+    fn had<'s>(
+        &self,
+        source: &'s SourceRef,
+        reader: &Reader,
+    ) -> Result<Option<(&'s SourceRef, Vec<BlobBytes>, u8)>> {
+        let (mut bytes, mut packs, mut height) = (Vec::new(), Vec::new(), 0);
+        for blob in &source.blobs {
+            let (Some(relied), Some(least)) =
+                (self.index.usable_packs(blob)?, self.index.least_height(blob)?)
+            else {
+                return Ok(None);
+            };
+            let Ok(read) = reader.base_bytes(blob) else { return Ok(None) };
+            bytes.push(read);
+            packs.extend(relied);
+            height = height.max(least);
+        }
+        locked(&self.relied).extend(packs);
+        Ok(Some((source, bytes, height)))
     }
 
     fn gather(&self, gathering: &mut Gathering, plain: &[u8], blob: FrameBlob) -> Option<Gathering> {
