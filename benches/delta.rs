@@ -86,7 +86,8 @@ fn tensors(file: &[u8]) -> Vec<&[u8]> {
     let header = std::str::from_utf8(&file[8..8 + len]).expect("because headers are text");
     let offsets = header.split("\"data_offsets\":[").skip(1).map(|rest| {
         let pair = rest.split(']').next().unwrap_or_default();
-        let mut pair = pair.split(',').map(|n| n.trim().parse::<usize>().expect("because offsets are numbers"));
+        let mut pair =
+            pair.split(',').map(|n| n.trim().parse::<usize>().expect("because offsets are numbers"));
         (pair.next().unwrap_or(0), pair.next().unwrap_or(0))
     });
     offsets.map(|(start, end)| &file[8 + len + start..8 + len + end]).collect()
