@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use ballast::codec::{Element, Hint};
 use ballast::crypto::keys::Purpose;
 use ballast::format::bytes::Put;
 use ballast::format::content::{Entry, ListV1};
@@ -36,6 +37,8 @@ fn hold(name: &str, body: Body, data: &[u8]) -> bool {
     let (good, peak) = counting::peak(|| body(data));
     // A frame's plain length is stated, and authenticated, outside of its encoded bytes.
     let stated = match (name, data) {
+        // Besides, numbers are held as words of four bytes, in two orders.
+        ("delta", [a, b, c, ..]) => 8 * (usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16),
         ("codec", [_, _, a, b, c, ..]) => usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16,
         _ => 0,
     };
@@ -56,6 +59,35 @@ fn zstd_frame() -> Vec<u8> {
     let how = ballast::codec::encode(&plain, &mut encoded);
     let len = u16::try_from(plain.len()).unwrap().to_le_bytes();
     [&[how.encoding as u8, how.codec_version, len[0], len[1], 0], &encoded[..]].concat()
+}
+
+/// A delta against so many of two bases: text by a prefix, else numbers that move on by a step.
+fn delta_frame(text: bool, count: usize) -> Vec<u8> {
+    let words = |step: u32| {
+        (0..120u32).flat_map(move |i| (0x3d00_0000 + i * 70_001 + step * (i % 13 + 1)).to_le_bytes())
+    };
+    let [older, base, plain]: [Vec<u8>; 3] = [0, 1, 2].map(|step| {
+        if text {
+            format!("step {step} of a hostile text, {step}").into_bytes()
+        } else {
+            words(step).collect()
+        }
+    });
+    let bases = [&base[..], &older[..]];
+    let hint = Hint { element: if text { Element::Unknown } else { Element::F32 } };
+    let mut encoded = Vec::new();
+    let (_, used) = ballast::codec::encode_delta(&plain, &bases[..count], hint, &mut encoded).unwrap();
+    assert_eq!((used, encoded[0]), (count, if text { 1 } else { 1 + count as u8 }));
+    let mut put = Put::default();
+    put.u16(u16::try_from(plain.len()).unwrap()).u8(0).u8(count as u8);
+    bases[..used].iter().for_each(|b| {
+        put.u16(u16::try_from(b.len()).unwrap());
+    });
+    bases[..used].iter().for_each(|b| {
+        put.bytes(b);
+    });
+    put.bytes(&encoded);
+    put.0
 }
 
 /// Good inputs of every body. The last is whether anything may follow them.
@@ -97,6 +129,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
         record("xattrs", "full", wire::encode(&samples::xattrs())),
         record("codec", "raw", [&[0, 1, 3, 0, 0][..], b"raw"].concat()),
         record("codec", "zstd", zstd_frame()),
+        record("delta", "prefix", delta_frame(true, 1)),
+        record("delta", "numbers", delta_frame(false, 1)),
+        record("delta", "step", delta_frame(false, 2)),
     ];
     for (case, event) in samples::events() {
         let case = case.split(',').next().unwrap();

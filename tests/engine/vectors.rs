@@ -296,6 +296,10 @@ const ZSTD: (&[u8], &str) = (
     "28b52ffd204a5d0100f8746f206265206f72206e6f74202c20746861742069733a2c206f72206e6f7404100497c81f2073c0f505",
 );
 
+const DELTA_BASE: &[u8] = b"what stood there before stands there still";
+const DELTA_PLAIN: &[u8] = b"what stood there before stands there still, and more";
+const DELTA_PREFIX: &str = "0128b52ffd2034850000502c20616e64206d6f726501001ba480";
+
 #[test]
 fn encodings() {
     let mut v = Vectors::new("encodings", "Encodings");
@@ -312,7 +316,40 @@ fn encodings() {
     v.hex("plaintext", &ZSTD.0.iter().flat_map(|b| [0, 0, 0, *b]).collect::<Vec<u8>>());
     let raw = "004a000000";
     v.line("bytes", format!("040000{raw}{raw}{raw}0134000000{zeros}{zeros}{zeros}{}", ZSTD.1));
+    // Text after a text, as zstd made it once.
+    v.case("delta by prefix; other bytes may decode to the same")
+        .line("encoding", 3)
+        .line("codec-version", 1);
+    v.hex("base-0", DELTA_BASE).hex("plaintext", DELTA_PLAIN).line("bytes", DELTA_PREFIX);
+    // Two numbers of two bytes against two others, +1 and -1, and a byte after them.
+    let escapes = "00000000";
+    v.case("delta of bf16 numbers against one base").line("encoding", 3).line("codec-version", 1);
+    v.line("base-0", "803f00bf").line("plaintext", "813fffbe77");
+    let symbols = "00020000000201".to_owned();
+    v.line(
+        "bytes",
+        "0200000008".to_owned() + "00" + "3e01" + "00" + "000100000001" + "00" + &symbols + escapes + "0077",
+    );
+    // The step from 1 to 5 is expected again by half, 7, and found to be 8; low bits apart.
+    v.case("delta of four-byte integers against two bases, lead 1")
+        .line("encoding", 3)
+        .line("codec-version", 1);
+    v.line("base-0", "aa05000000").line("base-1", "bb01000000").line("plaintext", "cc08000000");
+    let group = "00".to_owned() + "000100000002" + escapes;
+    v.line("bytes", "0304010208".to_owned() + "cc" + "00" + "3e01" + "00" + "000100000001" + &group);
     let frozen = v.settle();
+    for (case, bases) in [
+        ("delta by prefix; other bytes may decode to the same", 1),
+        ("delta of bf16 numbers against one base", 1),
+        ("delta of four-byte integers against two bases, lead 1", 2),
+    ] {
+        let plain = frozen.bytes(case, "plaintext");
+        let bases: Vec<Vec<u8>> = (0..bases).map(|i| frozen.bytes(case, &format!("base-{i}"))).collect();
+        let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
+        let mut out = vec![0; plain.len()];
+        codec::decode(3, 1, &frozen.bytes(case, "bytes"), &bases, &mut out).unwrap();
+        assert_eq!(out, plain, "{case}");
+    }
     for (encoding, case) in [
         (0, "raw"),
         (1, "zstd; other bytes may decode to the same"),

@@ -48,6 +48,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("capture", capture),
     ("xattrs", xattrs),
     ("codec", codec_decode),
+    ("delta", delta_decode),
 ];
 
 /// The body of that name.
@@ -225,5 +226,29 @@ pub fn codec_decode(data: &[u8]) -> bool {
     codec::decode(how.encoding as u8, how.codec_version, stored, &[], &mut again)
         .expect("because it was just made");
     assert!(again == out);
+    true
+}
+
+/// Plain length (three bytes), number of bases, the length of each (two bytes), the bases, encoded bytes.
+pub fn delta_decode(data: &[u8]) -> bool {
+    let mut take = Take(data);
+    let (Ok(low), Ok(high), Ok(count)) = (take.u16(), take.u8(), take.u8()) else { return false };
+    let lens: Vec<u16> = (0..count.min(4)).map_while(|_| take.u16().ok()).collect();
+    let bases: Vec<&[u8]> = lens.iter().map_while(|len| take.bytes((*len).into()).ok()).collect();
+    if bases.len() != usize::from(count) {
+        return false;
+    }
+    let mut out = vec![0; usize::from(low) | usize::from(high) << 16];
+    if codec::decode(3, codec::CODEC_VERSION, take.0, &bases, &mut out).is_err() {
+        return false;
+    }
+    let mut encoded = Vec::new();
+    if let Some((how, used)) = codec::encode_delta(&out, &bases, codec::Hint::NONE, &mut encoded) {
+        assert!(encoded.len() < out.len());
+        let mut again = vec![0; out.len()];
+        codec::decode(how.encoding as u8, how.codec_version, &encoded, &bases[..used], &mut again)
+            .expect("because it was just made");
+        assert!(again == out);
+    }
     true
 }

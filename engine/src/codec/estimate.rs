@@ -21,8 +21,12 @@ const PIECE: usize = 16 << 10;
 const WORTH: f64 = 0.97;
 /// Below this ratio there are matches to be found, and level 3 finds more of them.
 const MATCHES: f64 = 0.60;
-/// Frames up to this size are tried whole: a sample would be nearly as long.
+/// Frames up to this size go through zstd whole, unless one piece says that they are numbers.
 const SMALL: usize = 4 * PIECE;
+/// Below this nothing is known of numbers.
+const FEW: usize = 2 << 10;
+/// One piece has to be this sure of numbers.
+const CLEARLY: f64 = 0.93;
 /// Two positions in an element have the same byte if their entropies differ by less (bits).
 const SAME_BITS: f64 = 0.25;
 /// Where every position has more bits than this, no plane is worth coding, rotated or not.
@@ -40,13 +44,32 @@ fn pieces(plain: &[u8]) -> [&[u8]; 3] {
     })
 }
 
+/// What a sample says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// What to encode with.
+    pub choice: Choice,
+    /// The share of the plaintext it would take; `None` where no sample was needed.
+    pub share: Option<f64>,
+}
+
 /// What to encode `plain` with.
 pub fn choose(plain: &[u8]) -> Choice {
+    look(plain).choice
+}
+
+/// The same, and what it would cost.
+pub fn look(plain: &[u8]) -> Look {
+    let unseen = |choice| Look { choice, share: None };
     if plain.len() < 32 {
-        return Choice::Raw;
+        return unseen(Choice::Raw);
+    }
+    if plain.len() < FEW {
+        return unseen(Choice::Zstd(3));
     }
     if plain.len() <= SMALL {
-        return Choice::Zstd(3);
+        let start = (plain.len().saturating_sub(PIECE) / 2) & !3;
+        return small(&plain[start..plain.len().min(start + PIECE)]);
     }
     let pieces = pieces(plain);
     let (numbers, layout) = numbers(&pieces);
@@ -57,16 +80,29 @@ pub fn choose(plain: &[u8]) -> Choice {
         output += if zstd::compress(bytes, 1, &mut scratch) { scratch.len().min(PIECE) } else { PIECE };
     }
     let ratio = output as f64 / input as f64;
-    match ratio {
-        r if numbers < WORTH && numbers < r * WORTH => Choice::Planes(layout),
-        r if r > WORTH => Choice::Raw,
-        r if r > MATCHES => Choice::Zstd(1),
-        _ => Choice::Zstd(3),
+    let (choice, share) = match ratio {
+        r if numbers < WORTH && numbers < r * WORTH => (Choice::Planes(layout), numbers),
+        r if r > WORTH => (Choice::Raw, 1.0),
+        r if r > MATCHES => (Choice::Zstd(1), r),
+        r => (Choice::Zstd(3), r),
+    };
+    Look { choice, share: Some(share) }
+}
+
+fn small(piece: &[u8]) -> Look {
+    let (share, layout) = numbers(&[piece]);
+    let mut scratch = Vec::new();
+    if share < CLEARLY
+        && zstd::compress(piece, 1, &mut scratch)
+        && share < scratch.len() as f64 / piece.len() as f64 * CLEARLY
+    {
+        return Look { choice: Choice::Planes(layout), share: Some(share) };
     }
+    Look { choice: Choice::Zstd(3), share: None }
 }
 
 /// The best layout as numbers, and the share it would be stored in.
-fn numbers(pieces: &[&[u8]; 3]) -> (f64, Layout) {
+fn numbers(pieces: &[&[u8]]) -> (f64, Layout) {
     let mut counts = [[0u32; 256]; 4];
     for group in pieces.iter().flat_map(|p| p.chunks_exact(4)) {
         for (count, byte) in counts.iter_mut().zip(group) {
@@ -90,7 +126,7 @@ fn numbers(pieces: &[&[u8]; 3]) -> (f64, Layout) {
 
 /// Share of its length that the sample would be stored in under a layout; notes which planes are
 /// worth coding.
-fn share(pieces: &[&[u8]; 3], layout: &mut Layout) -> f64 {
+fn share(pieces: &[&[u8]], layout: &mut Layout) -> f64 {
     let mut counts = [[0u32; 256]; 4];
     let turn = u32::from(layout.rotated);
     for element in pieces.iter().flat_map(|p| p[layout.lead..].chunks_exact(layout.width)) {

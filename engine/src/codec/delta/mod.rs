@@ -3,16 +3,33 @@
 //! The first byte says the method; what it is worth is tried, never assumed: a delta is stored only
 //! where it is shorter than the plaintext encoded alone.
 
+mod choose;
+mod groups;
+mod numbers;
 mod prefix;
+mod stream;
+mod words;
 
 use std::cell::RefCell;
 
+use crate::codec::estimate::{self, Choice, Look};
 use crate::codec::{CODEC_VERSION, Encoded, encode};
 use crate::error::Malformed;
 use crate::format::frame::Encoding;
 
 /// zstd with the bases, one after the other, as prefix.
 const METHOD_PREFIX: u8 = 1;
+/// Numbers against numbers of one base.
+const METHOD_NUMBERS: u8 = 2;
+/// Numbers against what two bases let expect.
+const METHOD_STEP: u8 = 3;
+
+/// Numbers that would take more than this share of what they take alone: a prefix may do better.
+const DOUBTFUL: f64 = 0.9;
+/// A delta below this share of the estimate for planes is not compared with the planes themselves,
+const SURE_PLANES: f64 = 0.93;
+/// nor one below this share of the estimate for zstd, which a sample tells less well.
+const SURE_ZSTD: f64 = 0.25;
 
 /// What is known of the plaintext before it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +64,7 @@ struct Scratch {
     alone: Vec<u8>,
     joined: Vec<u8>,
     other: Vec<u8>,
+    numbers: numbers::Scratch,
 }
 
 thread_local! {
@@ -63,25 +81,60 @@ pub fn encode_delta(
     out: &mut Vec<u8>,
 ) -> Option<(Encoded, usize)> {
     out.clear();
-    let _ = hint;
     if plain.is_empty() || bases.iter().all(|base| base.is_empty()) {
         return None;
     }
+    let look = estimate::look(plain);
     SCRATCH.with_borrow_mut(|scratch| {
-        let used = prefixed(plain, bases, scratch, out)?;
-        // What it costs alone is the measure.
-        let alone = encode(plain, &mut scratch.alone);
-        let alone_len = if alone.encoding == Encoding::Raw { plain.len() } else { scratch.alone.len() };
-        (out.len() < alone_len)
-            .then_some((Encoded { encoding: Encoding::Delta, codec_version: CODEC_VERSION }, used))
+        let mut used = None;
+        let layout = choose::numbers(plain, bases, hint, &look);
+        let likely = look.share.unwrap_or(1.0);
+        if let Some((layout, share)) = layout.filter(|(_, share)| *share < likely) {
+            out.push(if layout.quarters == 0 { METHOD_NUMBERS } else { METHOD_STEP });
+            if numbers::encode(plain, bases, layout, &mut scratch.numbers, out) {
+                used = Some(1 + usize::from(layout.quarters > 0));
+            } else {
+                out.clear();
+            }
+            if share > likely * DOUBTFUL {
+                used = prefixed(plain, bases, used, scratch, out);
+            }
+        } else {
+            used = prefixed(plain, bases, used, scratch, out);
+        }
+        let shorter = out.len() < plain.len()
+            && (surely(plain, &look, out.len()) || shorter_than_alone(plain, out, scratch));
+        let how = Encoded { encoding: Encoding::Delta, codec_version: CODEC_VERSION };
+        used.filter(|_| shorter).map(|used| (how, used))
     })
 }
 
-/// After the first base, and after all of them where that gains: how many are used.
-fn prefixed(plain: &[u8], bases: &[&[u8]], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<usize> {
-    let mut used = 0;
+/// Does the sample alone say that `len` is less than `plain` takes alone?
+fn surely(plain: &[u8], look: &Look, len: usize) -> bool {
+    let sure = match look.choice {
+        Choice::Planes(_) => SURE_PLANES,
+        Choice::Raw => 1.0,
+        Choice::Zstd(_) => SURE_ZSTD,
+    };
+    look.share.is_some_and(|share| (len as f64) < plain.len() as f64 * share * sure)
+}
+
+fn shorter_than_alone(plain: &[u8], out: &[u8], scratch: &mut Scratch) -> bool {
+    let how = encode(plain, &mut scratch.alone);
+    how.encoding == Encoding::Raw || out.len() < scratch.alone.len()
+}
+
+/// After the first base, and after all of them, where that is shorter than what `out` holds (if
+/// `used` says that it does): how many are used.
+fn prefixed(
+    plain: &[u8],
+    bases: &[&[u8]],
+    mut used: Option<usize>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
     for count in [1, bases.len()] {
-        if count == used {
+        if count > 1 && count == used.unwrap_or(1) {
             break;
         }
         let Some(joined) = prefix::join(&bases[..count], &mut scratch.joined) else { break };
@@ -89,13 +142,16 @@ fn prefixed(plain: &[u8], bases: &[&[u8]], scratch: &mut Scratch, out: &mut Vec<
         scratch.other.push(METHOD_PREFIX);
         // A further base is a further read at restore: it has to be worth that.
         if prefix::compress(plain, joined, &mut scratch.other)
-            && (used == 0 || scratch.other.len() + 64 < out.len() - out.len() / 32)
+            && used.is_none_or(|used| {
+                let worth = if count > used { 64 + out.len() / 32 } else { 0 };
+                scratch.other.len() + worth < out.len()
+            })
         {
             std::mem::swap(out, &mut scratch.other);
-            used = count;
+            used = Some(count);
         }
     }
-    (used > 0).then_some(used)
+    used
 }
 
 /// Decodes into exactly `out`, against exactly the bases that were used.
@@ -107,6 +163,13 @@ pub fn decode(encoded: &[u8], bases: &[&[u8]], out: &mut [u8]) -> Result<(), Mal
                 .ok_or_else(|| Malformed::new("a delta against no bases, or too much of them"))?;
             prefix::decompress(rest, joined, out)
         }),
+        METHOD_NUMBERS | METHOD_STEP => {
+            let wanted = 1 + usize::from(*method == METHOD_STEP);
+            if bases.len() != wanted {
+                return Err(Malformed::new(format!("{} bases where {wanted} are used", bases.len())));
+            }
+            SCRATCH.with_borrow_mut(|scratch| numbers::decode(rest, bases, &mut scratch.numbers, out))
+        }
         other => Err(Malformed::new(format!("a delta of method {other}, which this program does not know"))),
     }
 }
@@ -149,27 +212,109 @@ mod tests {
         assert!(len < 300 && used == 2, "{len}, {used}");
     }
 
+    /// Weights, and what a step of training makes of them.
+    fn weights(count: usize, steps: usize) -> Vec<f32> {
+        let sum = |c: &[u8]| c.iter().map(|b| f32::from(*b) - 127.5).sum::<f32>();
+        let mut made: Vec<f32> = noise(7, count * 4).chunks_exact(4).map(|c| sum(c) * 4e-4).collect();
+        for step in 0..steps {
+            for (weight, c) in made.iter_mut().zip(noise(8 + step as u8, count * 2).chunks_exact(2)) {
+                *weight += sum(c) * 1e-6 + 3e-4;
+            }
+        }
+        made
+    }
+
+    fn bytes(weights: &[f32], element: Element) -> Vec<u8> {
+        match element {
+            Element::Bf16 => {
+                weights.iter().flat_map(|w| ((w.to_bits() >> 16) as u16).to_le_bytes()).collect()
+            }
+            _ => weights.iter().flat_map(|w| w.to_bits().to_le_bytes()).collect(),
+        }
+    }
+
     #[test]
-    fn lies_are_errors() {
-        let (base, mut out) = (noise(1, 50_000), Vec::new());
-        let plain = [&base[..], b"more"].concat();
-        encode_delta(&plain, &[&base], Hint::NONE, &mut out).unwrap();
+    fn a_step_of_training_costs_little() {
+        for (element, most) in [(Element::Bf16, 0.30), (Element::F32, 0.62)] {
+            let [older, base, new] = [0, 1, 2].map(|steps| bytes(&weights(300_000, steps), element));
+            for hint in [Hint { element }, Hint::NONE] {
+                let (one, used) = round(&new, &[&base], hint).unwrap();
+                assert_eq!(used, 1);
+                assert!(one < (new.len() as f64 * most) as usize, "{element:?} {one} of {}", new.len());
+                let (two, _) = round(&new, &[&base, &older], hint).unwrap();
+                assert!(two <= one, "{two} {one}");
+            }
+        }
+        // The second step is much like the first.
+        let [older, base, new] = [0, 1, 2].map(|steps| bytes(&weights(300_000, steps), Element::F32));
+        assert_eq!(round(&new, &[&base, &older], Hint { element: Element::F32 }).unwrap().1, 2);
+    }
+
+    #[test]
+    fn bases_of_other_lengths_serve_as_far_as_they_go() {
+        let element = Element::Bf16;
+        let [older, base, new] = [0, 1, 2].map(|steps| bytes(&weights(200_000, steps), element));
+        let whole = round(&new, &[&base], Hint { element }).unwrap().0;
+        let (half, _) = round(&new, &[&base[..200_001]], Hint { element }).unwrap();
+        assert!(half > whole && half < new.len() * 6 / 10, "{half}");
+        let longer = [&base[..], &noise(3, 1001)].concat();
+        assert_eq!(round(&new, &[&longer], Hint { element }).unwrap().0, whole);
+        round(&new, &[&base[..100_000], &older[..50_003]], Hint { element }).unwrap();
+        for cut in 1..4 {
+            round(&new[..new.len() - cut], &[&base, &older], Hint { element }).unwrap();
+            round(&new[cut..], &[&base[cut..]], Hint::NONE).unwrap();
+        }
+    }
+
+    #[test]
+    fn lies_about_numbers_are_errors() {
+        let element = Element::Bf16;
+        let [older, base, new] = [0, 1, 2].map(|steps| bytes(&weights(5000, steps), element));
+        let (new, mut out) = (&new[..9001], Vec::new());
+        let (_, used) = encode_delta(new, &[&base[..8000]], Hint { element }, &mut out).unwrap();
+        assert_eq!((used, out[0]), (1, METHOD_NUMBERS));
         let made =
             |bytes: &[u8], bases: &[&[u8]], len: usize| decode(bytes, bases, &mut vec![0; len]).is_ok();
-        assert!(made(&out, &[&base], plain.len()));
-        for len in [0, 1, plain.len() - 1, plain.len() + 1] {
-            assert!(!made(&out, &[&base], len), "{len}");
-        }
+        let base = &base[..8000];
+        assert!(made(&out, &[base], new.len()));
         for cut in 0..out.len() {
-            assert!(!made(&out[..cut], &[&base], plain.len()), "{cut}");
+            assert!(!made(&out[..cut], &[base], new.len()), "{cut}");
         }
-        assert!(!made(&[&out[..], b"x"].concat(), &[&base], plain.len()));
-        assert!(!made(&out, &[], plain.len()));
-        for method in (0..=255u8).filter(|m| *m != out[0]) {
-            assert!(!made(&[&[method], &out[1..]].concat(), &[&base], plain.len()), "method {method}");
+        for len in [0, 1, 7999, 8000, new.len() - 1, new.len() + 1] {
+            assert!(!made(&out, &[base], len), "{len}");
         }
-        let mut room = vec![0; plain.len()];
-        assert!(crate::codec::decode(3, 2, &out, &[&base], &mut room).is_err());
+        assert!(!made(&out, &[], new.len()));
+        assert!(!made(&out, &[&base[..1]], new.len()));
+        assert!(!made(&out, &[base, &older], new.len()));
+        // Whatever a byte says instead, it is refused or decodes to something else, and no more.
+        for at in 0..out.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut bad = out.clone();
+                bad[at] ^= flip;
+                for bases in [&[base][..], &[base, &older]] {
+                    made(&bad, bases, new.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_delta_does_not_end_in_a_delta() {
+        // Sixteen equal numbers of two bytes, and one byte after them.
+        let (base, mut out) = (noise(5, 32), vec![0xaa; 33]);
+        let header = [METHOD_NUMBERS, 0, 0, 0, 8];
+        let segment = [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0];
+        let zeros = [0; 16];
+        let escapes = [0; 4];
+        let good = [&header[..], &segment, &zeros, &escapes, &[Encoding::Raw as u8, 7]].concat();
+        decode(&good, &[&base], &mut out).unwrap();
+        assert_eq!(out, [&base[..], &[7]].concat());
+        for tail in
+            [&[Encoding::Delta as u8, METHOD_PREFIX][..], &[Encoding::Delta as u8], &[9, 7], &[0, 7, 7], &[]]
+        {
+            let bad = [&header[..], &segment, &zeros, &escapes, tail].concat();
+            assert!(decode(&bad, &[&base], &mut out).is_err(), "{tail:?}");
+        }
     }
 
     proptest! {
@@ -185,6 +330,34 @@ mod tests {
             }
             let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
             round(&plain, &bases, Hint::NONE);
+        }
+
+        #[test]
+        fn any_numbers_come_back(
+            words in proptest::collection::vec((any::<u32>(), 0u32..9, 0u32..5), 40..3000),
+            element in proptest::sample::select(vec![
+                Element::Unknown, Element::Bf16, Element::F16, Element::F32,
+                Element::Bytes(2), Element::Bytes(4),
+            ]),
+            cut in 0usize..9,
+            zeros in 0u32..2,
+        ) {
+            // Like words with a step, or with all their bits changed, or odd values.
+            let odd = [0x7f80_0000, 0xff80_0001, 0x8000_0000, 0x0000_0001, 0xffff_ffff, 0x7fc0_1234];
+            let low = if zeros == 1 { 0xffff_0000 } else { 0xffff_ffff };
+            let [mut older, mut base, mut new] = [const { Vec::new() }; 3];
+            for (word, step, odds) in words {
+                let a = if odds == 0 { odd[word as usize % odd.len()] } else { word };
+                let step = if step == 8 { word.rotate_left(7) } else { (1u32 << (step * 2)) - 1 };
+                older.extend_from_slice(&(a & low).to_le_bytes());
+                base.extend_from_slice(&(a.wrapping_add(step) & low).to_le_bytes());
+                new.extend_from_slice(&(a.wrapping_add(step).wrapping_add(step) & low).to_le_bytes());
+            }
+            let len = new.len() - cut;
+            let hint = Hint { element };
+            round(&new[..len], &[&base], hint);
+            round(&new[cut..], &[&base, &older], hint);
+            round(&new, &[&base[..len], &older], hint);
         }
 
         #[test]

@@ -20,7 +20,7 @@ const SPARSE_LOG: u32 = 3;
 /// Below this an entry for every position costs nothing.
 const SMALL_TABLE_LOG: u32 = 17;
 /// Up to this much, old and new together, a slower search of what is new is cheap enough.
-const SMALL_BYTES: usize = 512 << 10;
+const SMALL_BYTES: usize = 256 << 10;
 
 /// The bases one after the other: where they stand if there is one, else copied into `joined`.
 /// `None` if there are none, or too much of them.

@@ -1,0 +1,171 @@
+//! Which numbers are of like size, told by what a decoder knows too: the exponent of the base, in
+//! whose last places a step is counted, and how far the neighbours moved.
+//!
+//! An optimiser's steps are alike within a row, while weights spread over many powers of two: the
+//! step's size less the weight's exponent is the expected length of a difference. The mean step of a
+//! block is stored, in half powers of two, one byte a block.
+
+/// Keys of expected length, in half bits. Key 0: nothing in the block differs.
+pub const KEYS: usize = 96;
+/// A level less twice an exponent and this is a key.
+const LEVEL_BIAS: i32 = 48;
+/// Levels are steps' half powers of two from this on, with exponents counted as in f32.
+const LEVEL_OF_ONE: i32 = 2 * 127 + 64;
+const MOST_LEVEL: i32 = 1023;
+/// A smaller group costs more for its table of codes than it saves.
+const MIN_GROUP: u32 = 1 << 10;
+
+/// Levels of blocks of `1 << block_log` numbers: `scales` (replaced) gets a byte for each, 0 where
+/// nothing differs, else the level less the returned origin, plus one.
+pub fn scales(numbers: &[u32], exponents: &[u8], block_log: u8, outlier: u32, scales: &mut Vec<u8>) -> u16 {
+    let size = 1 << block_log;
+    let levels = || {
+        numbers
+            .chunks(size)
+            .zip(exponents.chunks(size))
+            .map(|(numbers, exponents)| level(numbers, exponents, outlier))
+    };
+    let levels: Vec<Option<i32>> = levels().collect();
+    let origin = levels.iter().flatten().min().copied().unwrap_or(0);
+    scales.clear();
+    scales.extend(levels.iter().map(|l| l.map_or(0, |l| (l - origin).min(254) as u8 + 1)));
+    origin as u16
+}
+
+/// The mean step of a block; `None` if nothing differs. Only the encoder computes with floats, and
+/// what it finds is stored: any result is as right as another.
+fn level(numbers: &[u32], exponents: &[u8], outlier: u32) -> Option<i32> {
+    let mut any = 0;
+    let mut sums = [0f32; 16];
+    let (numbers16, rest) = numbers.as_chunks::<16>();
+    let (exponents16, rest_exponents) = exponents.as_chunks::<16>();
+    let step = |number: u32, exponent: u8| {
+        // A changed sign says nothing of the step.
+        let length = if number < outlier { number.div_ceil(2) } else { 0 };
+        length as i32 as f32 * f32::from_bits(u32::from(exponent.min(254)) << 23)
+    };
+    for (numbers, exponents) in numbers16.iter().zip(exponents16) {
+        for ((sum, number), exponent) in sums.iter_mut().zip(numbers).zip(exponents) {
+            *sum += step(*number, *exponent);
+            any |= number;
+        }
+    }
+    let mut sum: f32 = sums.iter().sum();
+    for (number, exponent) in rest.iter().zip(rest_exponents) {
+        sum += step(*number, *exponent);
+        any |= number;
+    }
+    if any == 0 {
+        return None;
+    }
+    let mean = sum / numbers.len() as f32;
+    Some((((2.0 * mean.log2()).round() as i32).saturating_add(LEVEL_OF_ONE)).clamp(0, MOST_LEVEL))
+}
+
+/// Exponents (replaced) become keys.
+pub fn keys(scales: &[u8], origin: u16, block_log: u8, exponents: &mut [u8]) {
+    for (block, scale) in exponents.chunks_mut(1 << block_log).zip(scales) {
+        if *scale == 0 {
+            block.fill(0);
+            continue;
+        }
+        let level = (i32::from(origin) + i32::from(*scale) - 1 - LEVEL_BIAS) as i16;
+        for key in block {
+            *key = (level - 2 * i16::from(*key)).clamp(1, KEYS as i16 - 1) as u8;
+        }
+    }
+}
+
+/// How often each key occurs.
+pub fn count(keys: &[u8]) -> [u32; KEYS] {
+    // Four tables: equal neighbours would wait for one another.
+    let mut tables = [[0u32; 256]; 4];
+    let (whole, rest) = keys.as_chunks::<4>();
+    for group in whole {
+        for (table, key) in tables.iter_mut().zip(group) {
+            table[usize::from(*key)] += 1;
+        }
+    }
+    for key in rest {
+        tables[0][usize::from(*key)] += 1;
+    }
+    std::array::from_fn(|key| tables.iter().map(|table| table[key]).sum())
+}
+
+/// Keys put together to groups: the first key of each but the first group, rising.
+pub fn divide(counts: &[u32; KEYS], bounds: &mut Vec<u8>) {
+    bounds.clear();
+    let mut total = 0;
+    let mut left: u32 = counts.iter().sum();
+    for (key, count) in counts.iter().enumerate() {
+        // Blocks in which nothing differs stay by themselves: they cost nothing.
+        let alone = key == 1 && counts[0] > 0;
+        if total > 0 && (alone || (total >= MIN_GROUP && left >= MIN_GROUP)) {
+            bounds.push(key as u8);
+            total = 0;
+        }
+        total += count;
+        left -= count;
+    }
+}
+
+/// Where the groups stand once numbers are ordered by them.
+pub struct Places {
+    /// Group of each key.
+    of_key: [u8; 256],
+    /// Begin of each group, and the end of the last.
+    starts: [u32; KEYS + 1],
+    groups: usize,
+}
+
+impl Places {
+    /// `None` unless the bounds rise.
+    pub fn new(counts: &[u32; KEYS], bounds: &[u8]) -> Option<Self> {
+        let rising = bounds.windows(2).all(|w| w[0] < w[1]);
+        let within = bounds.iter().all(|b| (1..KEYS).contains(&usize::from(*b)));
+        if !rising || !within {
+            return None;
+        }
+        let mut places = Self { of_key: [0; 256], starts: [0; KEYS + 1], groups: bounds.len() + 1 };
+        let mut group = 0;
+        for (key, count) in counts.iter().enumerate() {
+            if bounds.get(group).is_some_and(|b| usize::from(*b) == key) {
+                group += 1;
+                places.starts[group + 1] = places.starts[group];
+            }
+            places.of_key[key] = group as u8;
+            places.starts[group + 1] += count;
+        }
+        Some(places)
+    }
+
+    pub fn ranges(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        self.starts[..=self.groups].windows(2).map(|w| w[0] as usize..w[1] as usize)
+    }
+
+    /// Orders numbers by group, stably.
+    pub fn scatter(&self, keys: &[u8], numbers: &[u32], ordered: &mut [u32]) {
+        let mut next = self.cursors();
+        for (key, number) in keys.iter().zip(numbers) {
+            let at = &mut next[usize::from(self.of_key[usize::from(*key)] & 127)];
+            ordered[*at as usize] = *number;
+            *at += 1;
+        }
+    }
+
+    /// Reverse of [`Places::scatter`].
+    pub fn gather(&self, keys: &[u8], ordered: &[u32], numbers: &mut [u32]) {
+        let mut next = self.cursors();
+        for (key, number) in keys.iter().zip(numbers) {
+            let at = &mut next[usize::from(self.of_key[usize::from(*key)] & 127)];
+            *number = ordered[*at as usize];
+            *at += 1;
+        }
+    }
+
+    fn cursors(&self) -> [u32; 128] {
+        let mut next = [0; 128];
+        next[..self.groups].copy_from_slice(&self.starts[..self.groups]);
+        next
+    }
+}
