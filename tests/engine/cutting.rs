@@ -11,12 +11,12 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use ballast::chunk::{CUTTER_VERSION, CutParams, Cutter, Opaque, Policy, Rule, TABLE_VERSION};
+use ballast::chunk::{CutParams, Cutter, Opaque, Policy, Rule, TABLE_VERSION};
 use ballast::id::to_hex;
 
-const DEFAULT: CutParams = CutParams { version: CUTTER_VERSION, min: 256 << 10, avg: 1 << 20, max: 4 << 20 };
-const MIDDLE: CutParams = CutParams { version: CUTTER_VERSION, min: 16 << 10, avg: 48 << 10, max: 192 << 10 };
-const SMALL: CutParams = CutParams { version: CUTTER_VERSION, min: 256, avg: 1024, max: 4096 };
+const DEFAULT: CutParams = CutParams { version: 1, min: 256 << 10, avg: 1 << 20, max: 4 << 20 };
+const MIDDLE: CutParams = CutParams { version: 1, min: 16 << 10, avg: 48 << 10, max: 192 << 10 };
+const SMALL: CutParams = CutParams { version: 1, min: 256, avg: 1024, max: 4096 };
 const BY_EIGHT: Rule = Rule { grid: 8, policy: Policy::Cdc };
 
 const SECRETS: [[u8; 32]; 2] = [[0; 32], *b"ballast golden vectors: a secret"];
