@@ -24,8 +24,9 @@ use super::params::CutParams;
 use super::region::{Policy, ReadAt, Region, Rule, Seams};
 use crate::error::Result;
 
-/// Longest header, the eight bytes of its length included. The format's own bound is a hundred
-/// million bytes, but no published file comes near a tenth of this: what is longer is cut plainly.
+/// Longest header, the eight bytes of its length included: some hundred thousand tensors with long
+/// names. The format's own bound is a hundred million bytes; what is longer than this is cut
+/// plainly.
 /// A seam table is never longer than the header it was made of, so this bounds it too.
 pub const MAX_HEADER_BYTES: usize = 16 << 20;
 /// Most tensors of one file.
