@@ -458,6 +458,27 @@ fn a_model_that_changes_while_it_is_read() {
     }
 }
 
+/// What is not whole has no table that says more than is there.
+#[test]
+fn a_model_that_shrinks_while_it_is_read() {
+    let (_dir, top) = temp();
+    let name = top.join("m");
+    put(&name, &file(&transformer(1, 6, 512, 20_000), ""));
+    let place = Place::new(&middle());
+    let path = name.clone();
+    let once = std::sync::Once::new();
+    let calls = Calls::with_hook(move |what, _| {
+        if what == "advance" {
+            once.call_once(|| File::options().write(true).open(&path).unwrap().set_len(17 << 20).unwrap());
+        }
+    });
+    let report = snapshot::run(&place.open(), &of(&top), &calls).unwrap();
+    assert_eq!(report.problems.len(), 1);
+    let node = node(&place, &report, &name);
+    assert_eq!(node.seams, None);
+    assert!(chunks(&place, &node).len() > 50, "what was read is there");
+}
+
 #[derive(Debug, Clone)]
 enum Edit {
     Flip(proptest::sample::Index, u8),
