@@ -1,7 +1,8 @@
 //! Cut points that must never move (`docs/format.md`, "Cutting"), and cutting of
 //! real model files.
 //!
-//! `tests/golden/vectors/cuts.txt` states secret, sizes, content and cuts.
+//! `tests/golden/vectors/cuts.txt` states secret, sizes, content and cuts; `models.txt` headers of
+//! safetensors files, and the regions and cuts of those files.
 //! `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test cutting` writes it
 //! anew: a change there means that every repository loses its deduplication
 //! against older snapshots.
@@ -11,12 +12,13 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use ballast::chunk::{CUTTER_VERSION, CutParams, Cutter, Opaque, Policy, Rule, TABLE_VERSION};
+use ballast::chunk::safetensors::Safetensors;
+use ballast::chunk::{CutParams, Cutter, Opaque, Policy, Rule, TABLE_VERSION, lay_out};
 use ballast::id::to_hex;
 
-const DEFAULT: CutParams = CutParams { version: CUTTER_VERSION, min: 256 << 10, avg: 1 << 20, max: 4 << 20 };
-const MIDDLE: CutParams = CutParams { version: CUTTER_VERSION, min: 16 << 10, avg: 48 << 10, max: 192 << 10 };
-const SMALL: CutParams = CutParams { version: CUTTER_VERSION, min: 256, avg: 1024, max: 4096 };
+const DEFAULT: CutParams = CutParams { version: 1, min: 256 << 10, avg: 1 << 20, max: 4 << 20 };
+const MIDDLE: CutParams = CutParams { version: 1, min: 16 << 10, avg: 48 << 10, max: 192 << 10 };
+const SMALL: CutParams = CutParams { version: 1, min: 256, avg: 1024, max: 4096 };
 const BY_EIGHT: Rule = Rule { grid: 8, policy: Policy::Cdc };
 
 const SECRETS: [[u8; 32]; 2] = [[0; 32], *b"ballast golden vectors: a secret"];
@@ -123,10 +125,80 @@ fn render() -> String {
     out
 }
 
+/// Headers, and how many bytes follow: some that are taken, some that are not.
+const HEADERS: [(&str, &str, usize); 7] = [
+    (
+        "three tensors and metadata",
+        r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"BF16","shape":[5000,3],"data_offsets":[0,30000]},"b.bias":{"dtype":"F32","shape":[7],"data_offsets":[30000,30028]},"c":{"dtype":"F16","shape":[1,9001],"data_offsets":[30028,48030]}}     "#,
+        48_030,
+    ),
+    (
+        "another order, empty tensors, escapes, odd lengths",
+        r#"{"z\u0041\"":{"shape":[],"dtype":"I64","data_offsets":[4099,4107]},"none":{"dtype":"F64","shape":[0,9],"data_offsets":[4099,4099]},"a":{"dtype":"U8","shape":[4099],"data_offsets":[0,4099]},"four":{"dtype":"F4","shape":[6],"data_offsets":[4107,4110]}}"#,
+        4110,
+    ),
+    (
+        "a header of several chunks",
+        r#"{"a":{"dtype":"U8","shape":[6000],"data_offsets":[0,6000]},"__metadata__":{"0":"PADDED"}}"#,
+        6000,
+    ),
+    ("opaque: a hole", r#"{"a":{"dtype":"U8","shape":[5000],"data_offsets":[1,5001]}}"#, 5001),
+    ("opaque: a type of a later day", r#"{"a":{"dtype":"F2","shape":[5000],"data_offsets":[0,1250]}}"#, 1250),
+    ("opaque: not to the end", r#"{"a":{"dtype":"U8","shape":[5000],"data_offsets":[0,5000]}}"#, 5001),
+    ("opaque: no tensors", r#"{"__metadata__":{"a":"b"}}"#, 0),
+];
+
+fn render_models() -> String {
+    let params = CutParams { version: 2, ..SMALL };
+    let cutter = Cutter::new(&SECRETS[1], TABLE_VERSION, params).unwrap();
+    let mut out = format!(
+        "# Regions and cuts of safetensors files, see docs/format.md, \"Cutting\". A case ends with an empty line.\n\
+         # The file: length of the JSON as u64, the JSON with 10000 x for PADDED, data as in cuts.txt.\n\
+         # regions: start, length, grid. cuts: ends of chunks.\n\
+         secret {}\ncutter-version 2\ntable-version {TABLE_VERSION}\nsizes {} {} {}\n\n",
+        to_hex(&SECRETS[1]),
+        params.min,
+        params.avg,
+        params.max,
+    );
+    for (name, json, data) in HEADERS {
+        let data = Part::Xof("a model", data);
+        let text = json.replace("PADDED", &"x".repeat(10_000));
+        let content = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &data.bytes()].concat();
+        let len = content.len() as u64;
+        let regions = lay_out(&Safetensors, &&content[..], len, &params).unwrap();
+        assert_eq!(name.starts_with("opaque"), regions == Opaque::layout(len), "{name}");
+        let cuts = cutter.cut_regions(&content, 0, &regions);
+        assert_eq!(cuts, cutter.cut_regions_alone(&content, 0, &regions), "{name}");
+        let shown: Vec<String> =
+            regions.iter().map(|r| format!("{} {} {}", r.start, r.len, r.grid)).collect();
+        let cuts: Vec<String> = cuts.iter().map(ToString::to_string).collect();
+        writeln!(
+            out,
+            "case {name}\njson {json}\n{}\nfile-blake3 {}\nregions {}\ncuts {}\n",
+            data.stated(),
+            blake3::hash(&content),
+            shown.join(", "),
+            cuts.join(" ")
+        )
+        .unwrap();
+    }
+    out
+}
+
 #[test]
 fn cut_points_stay_where_they_are() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/vectors/cuts.txt");
-    let now = render();
+    hold("cuts.txt", &render());
+}
+
+#[test]
+fn models_are_laid_out_as_ever() {
+    hold("models.txt", &render_models());
+}
+
+/// What is found now must be what a file says.
+fn hold(name: &str, now: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/vectors").join(name);
     if std::env::var_os("BALLAST_REGENERATE").is_some() {
         File::create(&path).unwrap().write_all(now.as_bytes()).unwrap();
     }

@@ -122,6 +122,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
         record("tree", "part", wire::encode(&samples::tree_part())),
         record("list", "full", wire::encode(&samples::list())),
         record("seams", "full", wire::encode(&samples::seams())),
+        record("safetensors", "model", samples::model()),
         record("snapshot", "full", wire::encode(&samples::snapshot())),
         record("lease", "full", wire::encode(&samples::lease())),
         record("verified", "full", wire::encode(&samples::verified())),

@@ -1,9 +1,11 @@
-//! One plain function for each parser of repository bytes: takes any bytes, never panics, and
+//! One plain function for each parser of repository bytes, and of headers in a source: takes any bytes, never panics, and
 //! says whether they were read as something.
 //!
 //! What reads must also survive being written and read again. The fuzz targets under `fuzz/`
 //! and `tests/engine/hostile.rs` both call these; this file needs nothing but the engine.
 
+use ballast::chunk::safetensors::Header;
+use ballast::chunk::{CutParams, check_regions};
 use ballast::codec;
 use ballast::crypto::{aead::SealKey, kdf};
 use ballast::error::Malformed;
@@ -40,6 +42,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("tree", tree),
     ("list", list),
     ("seams", seams),
+    ("safetensors", safetensors),
     ("snapshot", snapshot),
     ("ledger", ledger),
     ("event", event),
@@ -164,6 +167,20 @@ pub fn list(data: &[u8]) -> bool {
 /// A seam table.
 pub fn seams(data: &[u8]) -> bool {
     read(data, any::<SeamTableV1>)
+}
+
+/// A whole safetensors file.
+pub fn safetensors(data: &[u8]) -> bool {
+    let len = data.len() as u64;
+    let Some(header) = Header::parse(data, len) else { return false };
+    assert!(check_regions(&header.regions(), len, &CutParams::default()).is_ok());
+    let end = header.tensors.iter().fold(header.len, |at, tensor| {
+        assert_eq!(tensor.offset, at);
+        assert_eq!(tensor.dtype.bytes_of(&tensor.shape), Some(tensor.len));
+        at + tensor.len
+    });
+    assert_eq!(end, len);
+    true
 }
 
 /// A snapshot.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use ballast::chunk::{CUTTER_VERSION, CutParams, Cutter};
+use ballast::chunk::{CutParams, Cutter};
 use ballast::crypto::kdf;
 use ballast::entropy::seeded;
 use ballast::error::Result;
@@ -363,7 +363,8 @@ pub fn build(dir: &Path) -> Result<String> {
     let options = InitOptions {
         kdf: kdf::CHEAP,
         label: "first".into(),
-        cut: CutParams { version: CUTTER_VERSION, min: 256, avg: 1024, max: 4096 },
+        // Of the first version: what it holds is frozen.
+        cut: CutParams { version: 1, min: 256, avg: 1024, max: 4096 },
         data_pack_min_bytes: 16 << 10,
         data_pack_max_bytes: 48 << 10,
         reserve_bytes: 0,

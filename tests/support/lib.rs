@@ -6,6 +6,7 @@ pub mod counting;
 pub mod fuzz;
 pub mod golden;
 pub mod memory;
+pub mod models;
 pub mod place;
 pub mod samples;
 pub mod tree;

@@ -1,6 +1,7 @@
 //! Fixed values of every record of format v1, with everything in them set: what the vectors
 //! under `tests/golden/vectors` state and what hostile input is made from.
 
+use crate::models;
 use ballast::crypto::hash::IdKeys;
 use ballast::crypto::keys::{Keyring, Purpose};
 use ballast::entropy::{Surroundings, seeded};
@@ -319,6 +320,20 @@ pub fn tree_part() -> TreeV1 {
         node(b"m\xff", NodeKind::File, vec![Entry::Inline { bytes: b"m"[..].into() }]),
         node(b"n", NodeKind::File, vec![Entry::Chunk { id: blob(0x06), len: 41 }]),
     ])
+}
+
+/// A safetensors file.
+pub fn model() -> Vec<u8> {
+    let plain = |name: &str, dtype, shape: &[u64], len| models::Tensor {
+        name: name.into(),
+        dtype,
+        shape: shape.to_vec(),
+        data: vec![3; len],
+    };
+    models::file(
+        &[plain("a\"\u{e9}", "F32", &[2, 3], 24), plain("", "F4", &[6], 3), plain("b", "I64", &[0], 0)],
+        "",
+    )
 }
 
 /// A seam table.

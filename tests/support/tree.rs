@@ -224,7 +224,10 @@ pub fn blobs_of(reader: &Reader, root: BlobId) -> Result<Vec<BlobRef>> {
         for node in nodes {
             match node.subtree() {
                 Some(below) => tree(reader, below, all)?,
-                None => content(reader, &node.content, all)?,
+                None => {
+                    all.extend(node.seams.map(|id| BlobRef::new(BlobKind::Seams, id)));
+                    content(reader, &node.content, all)?;
+                }
             }
         }
         Ok(())

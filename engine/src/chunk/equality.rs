@@ -308,6 +308,23 @@ fn any_content() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
+/// A safetensors file of tensors of any length, and small ones among them.
+fn any_model() -> impl Strategy<Value = Vec<u8>> {
+    let len = prop_oneof![0..40_u64, 0..3000_u64, 0..60_000_u64];
+    (any_content(), proptest::collection::vec(len, 1..24)).prop_map(|(content, lens)| {
+        let (mut entries, mut at) = (Vec::new(), 0);
+        for (n, len) in lens.iter().enumerate() {
+            let end = at + len;
+            entries.push(format!(r#""{n}":{{"dtype":"U8","shape":[{len}],"data_offsets":[{at},{end}]}}"#));
+            at = end;
+        }
+        let json = format!("{{{}}}", entries.join(","));
+        let length = u64::try_from(json.len()).unwrap().to_le_bytes();
+        let data = content.into_iter().chain(std::iter::repeat(5)).take(usize::try_from(at).unwrap());
+        length.into_iter().chain(json.into_bytes()).chain(data).collect()
+    })
+}
+
 fn any_regions(len: u64) -> impl Strategy<Value = Vec<Region>> {
     let one = (1..30_000_u64, 0..4_u8, 1..=32_u32);
     proptest::collection::vec(one, 1..20).prop_map(move |parts| {
@@ -364,13 +381,35 @@ proptest! {
         sizes in proptest::collection::vec(1..40_000_usize, 1..4),
     ) {
         check_regions(&regions, u64::try_from(data.len()).unwrap(), &SMALL).unwrap();
-        let mut apart = Vec::new();
-        for region in &regions {
-            let place = |offset| usize::try_from(offset).unwrap();
-            let (from, to) = (place(region.start), place(region.end()));
-            let cuts = cutter().cut_window(&data[from..to], true, region.rule());
-            apart.extend(cuts.iter().map(|cut| from + cut));
-        }
-        prop_assert_eq!(over_regions(cutter(), &data, &regions, &sizes), apart);
+        each_for_itself(&data, &regions, &sizes);
     }
+
+    #[test]
+    fn tensors_are_cut_each_for_itself(
+        data in any_model(),
+        sizes in proptest::collection::vec(1..40_000_usize, 1..4),
+    ) {
+        let len = u64::try_from(data.len()).unwrap();
+        let regions = lay_out(&safetensors::Safetensors, &&data[..], len, &SMALL).unwrap();
+        prop_assert!(regions.iter().skip(1).all(|region| region.rule() == safetensors::TENSOR_RULE));
+        each_for_itself(&data, &regions, &sizes);
+        // A tensor's cuts are its own, wherever it lies.
+        let last = regions.last().unwrap();
+        let alone = cutter().cut_window(&data[usize::try_from(last.start).unwrap()..], true, last.rule());
+        let cuts = cutter().cut_regions(&data, 0, &regions);
+        prop_assert!(cuts.ends_with(&alone.iter().map(|cut| cut + data.len() - alone.last().unwrap()).collect::<Vec<_>>()));
+    }
+}
+
+/// A window moved over all regions, by many threads and by one, finds what is found in each region alone.
+fn each_for_itself(data: &[u8], regions: &[Region], sizes: &[usize]) {
+    let mut apart = Vec::new();
+    for region in regions {
+        let place = |offset| usize::try_from(offset).unwrap();
+        let (from, to) = (place(region.start), place(region.end()));
+        let cuts = cutter().cut_window(&data[from..to], true, region.rule());
+        apart.extend(cuts.iter().map(|cut| from + cut));
+    }
+    assert_eq!(over_regions(cutter(), data, regions, sizes), apart);
+    assert_eq!(cutter().cut_regions_alone(data, 0, regions), apart);
 }

@@ -17,6 +17,8 @@
 //! * Reading never needs any of this: a content list says where chunks end. To
 //!   change the rule costs deduplication against older snapshots, not data.
 //!
+//! Content of a known kind is looked at by its leading bytes only: [`safetensors`] so far.
+//!
 //! This room defines the section "Cutting" of `docs/format.md`; the parameters
 //! and both versions stand in the repository's config.
 
@@ -27,6 +29,7 @@ mod gear;
 mod parallel;
 mod params;
 mod region;
+pub mod safetensors;
 mod span;
 
 pub use cutter::Cutter;

@@ -20,9 +20,10 @@ use fastcdc::v2020::{self, Normalization};
 
 use crate::error::Malformed;
 
-/// Version of the cutting rule, kept in config: keyed FastCDC as
-/// `docs/format.md` states it.
-pub const CUTTER_VERSION: u16 = 1;
+/// Version of the cutting rule that new repositories get, kept in config. 1: keyed FastCDC as
+/// `docs/format.md` states it, over whole files. 2: the same, and the regions of safetensors
+/// files. A repository keeps the version it was made with.
+pub const CUTTER_VERSION: u16 = 2;
 
 /// No chunk is longer, of whatever policy: a frame's plaintext ends here.
 pub const MAX_CHUNK_LIMIT: u32 = 16 << 20;
@@ -41,7 +42,7 @@ const AVG_OVER_MIN: u32 = 64;
 /// Sizes, in bytes, of chunks that are cut by content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutParams {
-    /// [`CUTTER_VERSION`].
+    /// 1 … [`CUTTER_VERSION`].
     pub version: u16,
     /// No chunk is shorter, but the last of a region and by rounding to the grid.
     pub min: u32,
@@ -72,7 +73,7 @@ impl CutParams {
     pub fn validate(&self) -> Result<(), Malformed> {
         let Self { version, min, avg, max } = *self;
         let refuse = |why: String| Err(Malformed::new(why));
-        if version != CUTTER_VERSION {
+        if !(1..=CUTTER_VERSION).contains(&version) {
             return refuse(format!("cutter version {version} is not known"));
         }
         if [min, avg, max].iter().any(|size| size % 2 != 0) {
@@ -132,7 +133,11 @@ mod tests {
         ] {
             assert!(params(min, avg, max).validate().is_err(), "{min} {avg} {max}");
         }
-        assert!(CutParams { version: 2, ..CutParams::default() }.validate().is_err());
+        for (version, known) in [(0, false), (1, true), (2, true), (3, false), (u16::MAX, false)] {
+            let params = CutParams { version, ..CutParams::default() };
+            assert_eq!(params.validate().is_ok(), known);
+            assert_eq!(params.sees_tensors(), version >= 2);
+        }
     }
 
     #[test]

@@ -26,21 +26,7 @@ impl Cutter {
     /// [`Self::lookahead`] and has to grow. Once a window reaches the file's end
     /// the last cut is its length. Runs in the current rayon pool.
     pub fn cut_regions(&self, window: &[u8], offset: u64, regions: &[Region]) -> Vec<usize> {
-        let first = regions.partition_point(|region| region.end() <= offset);
-        let inside = |place: u64| usize::try_from(place.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let pieces: Vec<Piece> = regions[first..]
-            .iter()
-            .take_while(|region| inside(region.start) < window.len())
-            .map(|region| {
-                let end = inside(region.end());
-                Piece {
-                    from: inside(region.start),
-                    to: end.min(window.len()),
-                    is_last: end <= window.len(),
-                    rule: region.rule(),
-                }
-            })
-            .collect();
+        let pieces: Vec<Piece> = pieces(window.len(), offset, regions).collect();
         pieces
             .into_par_iter()
             .flat_map_iter(|Piece { from, to, is_last, rule }| {
@@ -49,4 +35,29 @@ impl Cutter {
             })
             .collect()
     }
+
+    /// The same, by this thread alone: for a task that must not take up another while it waits.
+    pub fn cut_regions_alone(&self, window: &[u8], offset: u64, regions: &[Region]) -> Vec<usize> {
+        pieces(window.len(), offset, regions)
+            .flat_map(|Piece { from, to, is_last, rule }| {
+                let cuts = self.cut_window(&window[from..to], is_last, rule);
+                cuts.into_iter().map(move |cut| from + cut)
+            })
+            .collect()
+    }
+}
+
+/// What of `regions` lies in a window.
+fn pieces(window_len: usize, offset: u64, regions: &[Region]) -> impl Iterator<Item = Piece> {
+    let first = regions.partition_point(|region| region.end() <= offset);
+    let inside = move |place: u64| usize::try_from(place.saturating_sub(offset)).unwrap_or(usize::MAX);
+    regions[first..].iter().take_while(move |region| inside(region.start) < window_len).map(move |region| {
+        let end = inside(region.end());
+        Piece {
+            from: inside(region.start),
+            to: end.min(window_len),
+            is_last: end <= window_len,
+            rule: region.rule(),
+        }
+    })
 }

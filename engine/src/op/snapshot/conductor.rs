@@ -374,7 +374,7 @@ impl<'a> Conductor<'a> {
         match opened {
             Err(outcome) => self.take_in(*outcome),
             Ok((file, source)) => {
-                let (familiar, trusted) = self.parent.familiar(before.as_ref());
+                let (familiar, trusted) = self.parent.familiar(before.as_ref(), hands.tools.cutter.params());
                 let familiar = (&familiar, trusted);
                 let large =
                     hands.reader.read(number, file, source, familiar, &hands.sender, Done::Chunk, scope)?;

@@ -2,12 +2,20 @@
 //!
 //! Where a chunk begins at the same offset and its id is the same, it ends at the same place too: the
 //! next cut is a function of the bytes from a chunk's start alone. So what did not change is
-//! hashed and not searched for cuts, and the cuts are still those of a first snapshot. The one
-//! exception is a chunk that ended because its stretch did: it says nothing about where a
-//! longer one would be cut.
+//! hashed and not searched for cuts, and the cuts are still those of a first snapshot. What
+//! must be looked at is where its region ends, then and now:
+//!
+//! * It ends where a region ends now: so it would in any case. There was no cut before that
+//!   among the same bytes then, and there is none now.
+//! * It ends within a region now: only if it was content that ended it then, on the same grid.
+//!   One that ended because its region or its stretch of data did says nothing about where a
+//!   longer one would be cut. And the region must go on for more than a grid unit: the cut was
+//!   found in it, and rounded down, and the last byte of a region is not always looked at.
 
 use rayon::prelude::*;
 
+use super::seams::Layout;
+use crate::chunk::{CutParams, Region, Rule};
 use crate::format::content::Entry;
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind};
@@ -20,13 +28,23 @@ pub struct Chunk {
     pub offset: u64,
     pub len: u32,
     pub id: BlobId,
-    /// Nothing but a hole or the file's end followed.
-    pub ended_stretch: bool,
+    /// The rule by which its content ended it; none if it ended because nothing followed.
+    pub ended_by: Option<Rule>,
 }
 
 impl Chunk {
     fn end(&self) -> u64 {
         self.offset + u64::from(self.len)
+    }
+
+    /// Would the same bytes from the same start be cut where it ends, now that `regions` are
+    /// those of this stretch?
+    fn ends_there(&self, regions: &[Region]) -> bool {
+        let at = regions.partition_point(|region| region.end() <= self.offset);
+        regions.get(at).is_some_and(|region| {
+            let goes_on = self.end().saturating_add(region.grid.into()) < region.end();
+            self.end() == region.end() || (goes_on && self.ended_by == Some(region.rule()))
+        })
     }
 }
 
@@ -35,31 +53,34 @@ impl Chunk {
 pub struct Familiar(Vec<Chunk>);
 
 impl Familiar {
-    /// Of a node of the parent; none if its lists cannot be read.
-    pub fn of(node: &Node, reader: &Reader) -> Self {
+    /// Of a node of the parent; none if its lists, or its seam table, cannot be read.
+    pub fn of(node: &Node, params: &CutParams, reader: &Reader) -> Self {
+        let Some(layout) = Layout::of_node(node, params, reader) else { return Self::default() };
         let Ok((pieces, _)) = reader.pieces(&node.content) else { return Self::default() };
         let mut chunks: Vec<Chunk> = Vec::with_capacity(pieces.len());
         for piece in pieces {
             if let Entry::Chunk { id, len } = piece.entry {
                 if let Some(before) = chunks.last_mut().filter(|c| c.end() == piece.offset) {
-                    before.ended_stretch = false;
+                    let region = layout.region_at(before.offset);
+                    before.ended_by = region.filter(|r| before.end() < r.end()).map(Region::rule);
                 }
-                chunks.push(Chunk { offset: piece.offset, len, id, ended_stretch: true });
+                chunks.push(Chunk { offset: piece.offset, len, id, ended_by: None });
             }
         }
         Self(chunks)
     }
 
-    /// Those that stand one after the other from `offset` on, lie in `window` and are what they
-    /// were. `end` is where this stretch of the file ends. Runs in the current pool.
-    pub fn unchanged(&self, repo: &Repository, window: &[u8], offset: u64, end: u64) -> &[Chunk] {
+    /// Those that stand one after the other from `offset` on, where a chunk begins, lie in `window`
+    /// and are what they were. `regions` are those of this stretch of the file. Runs in the
+    /// current pool.
+    pub fn unchanged(&self, repo: &Repository, window: &[u8], offset: u64, regions: &[Region]) -> &[Chunk] {
         let first = self.0.partition_point(|c| c.offset < offset);
         let limit = offset + window.len() as u64;
         let mut next = offset;
         let run = self.0[first..].iter().take_while(|c| {
-            let fits = c.offset == next && c.end() <= limit && c.end() <= end;
+            let fits = c.offset == next && c.end() <= limit && c.ends_there(regions);
             next = c.end();
-            fits && (!c.ended_stretch || c.end() == end)
+            fits
         });
         let run = &self.0[first..first + run.count()];
         let same: Vec<bool> = run

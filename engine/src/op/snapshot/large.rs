@@ -3,7 +3,9 @@
 //! workers, while the next window is being filled.
 //!
 //! Memory: [`WINDOWS`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
-//! file is; and some 50 bytes for each chunk of the files at hand. The one thread that reads
+//! file is; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
+//! tensor, and while its header is made into a seam table up to 90 MiB at the limits of
+//! [`crate::chunk::safetensors`] (2 MiB for a thousand tensors). The one thread that reads
 //! sees one sequential pass; each byte is copied once out of the file, and what follows the
 //! last cut once more, to the next window.
 
@@ -15,7 +17,7 @@ use rayon::ThreadPool;
 
 use super::familiar::Familiar;
 use super::reading::{self, Outcome, ToRead, Tools};
-use crate::chunk::Opaque;
+use super::seams::{ENOUGH_BYTES, Layout};
 use crate::error::{Error, Problem, Result};
 use crate::format::content::Entry;
 use crate::id::{BlobId, BlobKind, BlobRef};
@@ -23,6 +25,10 @@ use crate::source::{Segment, SourceFile};
 
 /// New bytes of a window.
 const WINDOW_BYTES: usize = 16 << 20;
+/// Chunks of a task, unless it is one.
+const TASK_BYTES: usize = 128 << 10;
+/// The layout of a file is told by its first window.
+const _: () = assert!(WINDOW_BYTES >= ENOUGH_BYTES);
 /// Windows at a time.
 const WINDOWS: usize = 3;
 
@@ -83,6 +89,7 @@ enum Part {
 pub struct LargeFile {
     file: ToRead,
     source: SourceFile,
+    layout: Layout,
     parts: Vec<Part>,
     awaited: usize,
     read_bytes: u64,
@@ -121,6 +128,7 @@ impl<'t> LargeReader<'t, '_> {
     {
         let mut large = LargeFile {
             file,
+            layout: Layout::opaque(source.size()),
             source,
             parts: Vec::new(),
             awaited: 0,
@@ -161,7 +169,7 @@ impl<'t> LargeReader<'t, '_> {
         F: Send + 's,
     {
         let cutter = self.tools.cutter;
-        let regions = Opaque::layout(len);
+        let mut regions = large.layout.within(offset, len);
         let (familiar, trusted) = (familiar.0, familiar.1);
         let mut window = self.windows.take();
         // Bytes at the front of the window that were read before, and where they stand in the stretch.
@@ -180,6 +188,9 @@ impl<'t> LargeReader<'t, '_> {
             }
             if offset == 0 && start == 0 && held == 0 {
                 large.live = reading::live_database(&large.file.at, &buffer[..fresh.min(100)]);
+                large.layout =
+                    Layout::of(&buffer[..fresh], large.source.size(), cutter.params(), self.tools.session)?;
+                regions = large.layout.within(offset, len);
             }
             large.read_bytes += fresh as u64;
             self.tools.progress.advance(0, fresh as u64);
@@ -187,7 +198,7 @@ impl<'t> LargeReader<'t, '_> {
             let buffer = &buffer[..filled];
             let repo = self.tools.session.repo();
             let mut from = 0;
-            let known = self.pool.install(|| familiar.unchanged(repo, buffer, offset + start, offset + len));
+            let known = self.pool.install(|| familiar.unchanged(repo, buffer, offset + start, &regions));
             let mut ranges = Vec::new();
             for chunk in known {
                 let to = from + chunk.len as usize;
@@ -199,8 +210,9 @@ impl<'t> LargeReader<'t, '_> {
                 }
                 from = to;
             }
-            let found =
-                self.pool.install(|| cutter.cut_regions(&buffer[from..], start + from as u64, &regions));
+            let found = self
+                .pool
+                .install(|| cutter.cut_regions(&buffer[from..], offset + start + from as u64, &regions));
             for to in found.into_iter().map({
                 let base = from;
                 move |cut| base + cut
@@ -244,21 +256,42 @@ impl<'t> LargeReader<'t, '_> {
         F: Send + 's,
     {
         let window = Arc::new(window);
-        for range in ranges {
-            let len = u32::try_from(range.len()).unwrap_or(u32::MAX);
-            let part = large.parts.len();
-            large.parts.push(Part::Chunk { len, id: None });
-            large.awaited += 1;
+        for task in tasks(ranges) {
+            let first = large.parts.len();
+            for range in &task {
+                let len = u32::try_from(range.len()).unwrap_or(u32::MAX);
+                large.parts.push(Part::Chunk { len, id: None });
+                large.awaited += 1;
+            }
             let (window, done, session) = (window.clone(), done.clone(), self.tools.session);
             scope.spawn(move |_| {
-                let store = || session.store(BlobKind::Chunk, &window.bytes[range]).map(|s| s.id);
-                let stored = reading::or_panicked(store);
-                drop(window);
-                // The receiver is gone only when the run has failed already.
-                drop(done.send(wrap((number, part, stored))));
+                for (part, range) in (first..).zip(task) {
+                    let store = || session.store(BlobKind::Chunk, &window.bytes[range]).map(|s| s.id);
+                    let stored = reading::or_panicked(store);
+                    // The receiver is gone only when the run has failed already.
+                    drop(done.send(wrap((number, part, stored))));
+                }
             });
         }
     }
+}
+
+/// Chunks as tasks for the pool: neighbours together while they are short. A file of a hundred
+/// thousand tiny tensors would else be as many tasks.
+fn tasks(ranges: Vec<Range<usize>>) -> Vec<Vec<Range<usize>>> {
+    let mut tasks: Vec<Vec<Range<usize>>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for range in ranges {
+        bytes = bytes.saturating_add(range.len());
+        match tasks.last_mut() {
+            Some(task) if bytes <= TASK_BYTES => task.push(range),
+            _ => {
+                bytes = range.len();
+                tasks.push(vec![range]);
+            }
+        }
+    }
+    tasks
 }
 
 impl LargeFile {
@@ -292,6 +325,7 @@ impl LargeFile {
             self.file,
             &self.source,
             content,
+            self.layout.table,
             self.live,
             self.complete,
             self.read_bytes,

@@ -18,9 +18,11 @@ mod large;
 mod options;
 mod parent;
 mod reading;
+mod seams;
 mod tally;
 
 pub use options::{Parent, SnapshotOptions, SnapshotReport};
+pub use seams::table_of;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};

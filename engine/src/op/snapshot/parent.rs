@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::familiar::Familiar;
 use super::options::{Parent, SnapshotOptions};
+use crate::chunk::CutParams;
 use crate::error::{Error, Result};
 use crate::format::content::Entry;
 use crate::format::tree::{Node, NodeKind};
@@ -109,8 +110,8 @@ impl ParentSnapshot {
     }
 
     /// Chunks of a file of the parent, and whether they are taken over without a look-up.
-    pub fn familiar(&self, node: Option<&Node>) -> (Familiar, bool) {
-        (node.map_or_else(Familiar::default, |n| Familiar::of(n, &self.reader)), self.vouched)
+    pub fn familiar(&self, node: Option<&Node>, params: &CutParams) -> (Familiar, bool) {
+        (node.map_or_else(Familiar::default, |n| Familiar::of(n, params, &self.reader)), self.vouched)
     }
 
     /// Is everything that `node` is made of still in the repository?

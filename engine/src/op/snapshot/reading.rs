@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::builder::Slot;
+use super::seams::Layout;
 use super::tally::Compared;
 use crate::chunk::Cutter;
 use crate::error::{Error, Problem, ProblemKind, Result};
@@ -16,6 +17,7 @@ use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::{
     CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node,
 };
+use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repo::session::{Neighbours, Session};
 use crate::source::{
@@ -80,11 +82,14 @@ pub fn open(tools: &Tools<'_>, file: ToRead) -> std::result::Result<(ToRead, Sou
 }
 
 /// Completes a file's node once all that could be read is stored. `complete` is false if
-/// reading stopped before the end, with the cause among `problems`.
+/// reading stopped before the end, with the cause among `problems`: then no seam table describes
+/// it.
+#[allow(clippy::too_many_arguments)]
 pub fn close(
     file: ToRead,
     source: &SourceFile,
     content: Vec<Entry>,
+    seams: Option<BlobId>,
     live: Option<Problem>,
     complete: bool,
     read_bytes: u64,
@@ -93,6 +98,7 @@ pub fn close(
     let mut node = file.node;
     node.content = content;
     node.capture = if live.is_some() { CAPTURE_PLAIN_LIVE } else { CAPTURE_PLAIN };
+    node.seams = seams.filter(|_| complete);
     problems.extend(live);
     if !complete {
         node.marks |= MARK_INCOMPLETE | MARK_RECHECK;
@@ -160,6 +166,7 @@ fn read_whole(
     let mut content = Vec::new();
     let (mut read_bytes, mut complete, mut live) = (0, true, None);
     let mut problems = Vec::new();
+    let mut layout = Layout::opaque(source.size());
     for segment in source.segments() {
         let Segment::Data { offset, len } = segment else {
             content.push(Entry::Hole { len: segment.len() });
@@ -185,8 +192,12 @@ fn read_whole(
             content.push(Entry::Inline { bytes: data.into() });
             continue;
         }
+        if offset == 0 {
+            layout = Layout::of(data, source.size(), tools.cutter.params(), tools.session)?;
+        }
+        let regions = layout.within(offset, got as u64);
         let mut start = 0;
-        for end in tools.cutter.cut_all(data) {
+        for end in tools.cutter.cut_regions_alone(data, offset, &regions) {
             let stored = neighbours.store(&data[start..end])?;
             content.push(Entry::Chunk { id: stored.id, len: u32::try_from(end - start).unwrap_or(u32::MAX) });
             start = end;
@@ -198,5 +209,5 @@ fn read_whole(
         }
     }
     let content = tools.session.store_content(content)?;
-    Ok(close(file, source, content, live, complete, read_bytes, problems))
+    Ok(close(file, source, content, layout.table, live, complete, read_bytes, problems))
 }

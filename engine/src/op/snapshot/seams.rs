@@ -1,0 +1,102 @@
+//! How a file is laid out for cutting, and its seam table.
+//!
+//! The layout is taken from the very bytes that are stored: of the first window, or of the
+//! whole small file. So it is a function of the content even of a file that changes while it is
+//! read. A header that does not lie whole in the first stretch of data has none (a hole is
+//! zeros, which no header holds). A hole ends a region; what of it lies behind the hole is a
+//! region of its own.
+
+use crate::chunk::safetensors::{self, Header, MAX_HEADER_BYTES};
+use crate::chunk::{CutParams, Opaque, Region, check_regions};
+use crate::error::Result;
+use crate::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
+use crate::format::tree::Node;
+use crate::format::wire;
+use crate::id::{BlobId, BlobKind};
+use crate::repo::reader::Reader;
+use crate::repo::session::Session;
+
+/// So many leading bytes are enough to tell the layout of any file.
+pub const ENOUGH_BYTES: usize = MAX_HEADER_BYTES;
+
+/// Regions of a file, and the blob that says what they are.
+#[derive(Debug, Default)]
+pub struct Layout {
+    regions: Vec<Region>,
+    /// The seam table, if the file has parts with names.
+    pub table: Option<BlobId>,
+}
+
+impl Layout {
+    /// Of a file of `size` bytes that begins with `first`: all of it, or [`ENOUGH_BYTES`].
+    /// Stores the seam table.
+    pub fn of(first: &[u8], size: u64, params: &CutParams, session: &Session) -> Result<Self> {
+        let header = if params.sees_tensors() { Header::parse(first, size) } else { None };
+        let Some(header) = header else { return Ok(Self::opaque(size)) };
+        let regions = header.regions();
+        if check_regions(&regions, size, params).is_err() {
+            return Ok(Self::opaque(size));
+        }
+        let table = wire::encode(&table(header));
+        let table = session.store(BlobKind::Seams, &table)?.id;
+        Ok(Self { regions, table: Some(table) })
+    }
+
+    /// Of a file of which nothing is known.
+    pub fn opaque(size: u64) -> Self {
+        Self { regions: Opaque::layout(size), table: None }
+    }
+
+    /// The same layout that [`Layout::of`] gave when the node of a parent was made. `None` if that
+    /// cannot be told.
+    pub fn of_node(node: &Node, params: &CutParams, reader: &Reader) -> Option<Self> {
+        let Some(id) = node.seams else { return Some(Self::opaque(node.size)) };
+        let table = table_of(node, reader).ok().flatten()?;
+        if table.layout != LAYOUT_SAFETENSORS || !params.sees_tensors() {
+            return None;
+        }
+        let regions = safetensors::regions(table.seams.iter().map(|seam| (seam.offset, seam.len)));
+        check_regions(&regions, node.size, params).ok()?;
+        Some(Self { regions, table: Some(id) })
+    }
+
+    /// The region that holds a byte.
+    pub fn region_at(&self, offset: u64) -> Option<&Region> {
+        self.regions.get(self.regions.partition_point(|region| region.end() <= offset))
+    }
+
+    /// The regions of a stretch of data, by their offset in the file.
+    pub fn within(&self, offset: u64, len: u64) -> Vec<Region> {
+        let end = offset + len;
+        let first = self.regions.partition_point(|region| region.end() <= offset);
+        let inside = self.regions[first..].iter().take_while(|region| region.start < end);
+        inside
+            .map(|region| {
+                let start = region.start.max(offset);
+                Region { start, len: region.end().min(end) - start, ..*region }
+            })
+            .collect()
+    }
+}
+
+/// The seam table of a node: names, types, shapes and places of its tensors. `None` if it has
+/// none.
+pub fn table_of(node: &Node, reader: &Reader) -> Result<Option<SeamTableV1>> {
+    let Some(id) = node.seams else { return Ok(None) };
+    let bytes = reader.blob(BlobKind::Seams, id)?;
+    wire::decode(&bytes).map(Some).map_err(|e| e.of(format!("seam table {}", id.short())))
+}
+
+/// A header as a seam table. It is shorter than the header, and so within its limit: an entry there takes at
+/// least 40 bytes of punctuation and words, where one here takes at most 31 beside name and
+/// shape, and those are no shorter there.
+fn table(header: Header) -> SeamTableV1 {
+    let seams = header.tensors.into_iter().map(|tensor| Seam {
+        name: tensor.name.into_bytes().into(),
+        dtype: tensor.dtype.word().as_bytes().into(),
+        shape: tensor.shape,
+        offset: tensor.offset,
+        len: tensor.len,
+    });
+    SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams: seams.collect(), extensions: Vec::new() }
+}
