@@ -3,6 +3,7 @@
 //! them share is in [`crate::repo`].
 
 pub mod dump;
+pub mod forget;
 pub mod list;
 pub mod ls;
 pub mod restore;
