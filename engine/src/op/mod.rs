@@ -7,4 +7,6 @@ pub mod forget;
 pub mod list;
 pub mod ls;
 pub mod restore;
+pub mod rewrite;
 pub mod snapshot;
+pub mod tag;
