@@ -4,7 +4,9 @@
 
 pub mod dump;
 pub mod forget;
+pub mod ledger;
 pub mod list;
+pub mod lock;
 pub mod ls;
 pub mod restore;
 pub mod rewrite;
