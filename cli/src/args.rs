@@ -1,7 +1,10 @@
 //! What can be typed. The doc comments are the help: written for a tired person.
 
+mod change;
+mod forget;
 mod key;
 mod look;
+mod record;
 mod restore;
 mod snapshot;
 
@@ -9,8 +12,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use change::{RewriteArgs, TagArgs, TagCommand};
+pub use forget::ForgetArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
+pub use record::{LedgerArgs, LockCommand, UnlockArgs};
 pub use restore::{OverwriteArg, RestoreArgs};
 pub use snapshot::SnapshotArgs;
 
@@ -99,6 +105,16 @@ pub enum Command {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Dump(DumpArgs),
+    Forget(Box<ForgetArgs>),
+    /// Change the tags of snapshots
+    #[command(subcommand)]
+    Tag(TagCommand),
+    Rewrite(RewriteArgs),
+    Ledger(LedgerArgs),
+    /// List the leases of runs that write; remove those left behind
+    #[command(subcommand)]
+    Lock(LockCommand),
+    Unlock(UnlockArgs),
     /// Add, remove, change passwords; print a key, bring it back
     #[command(subcommand)]
     Key(KeyCommand),
@@ -144,6 +160,11 @@ pub struct FilterArgs {
     /// Only snapshots made of this path
     #[arg(long = "path", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Tags as they are typed, separated by commas.
+pub fn tags(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
