@@ -39,7 +39,9 @@ Examples:
 A lease keeps others from tidying up under a run that works. No data depends on
 one: taken away from a run that is at work, it may cost that run the packs it
 has sent so far, and then it begins anew. Snapshots are never in danger. The
-leases of killed runs lapse by themselves after an hour.
+leases of killed runs lapse by themselves after an hour. (Storage that cannot
+refuse to overwrite is another matter: there leases never lapse and do protect
+data, and --all says so.)
 
 Exit codes: 0 done; 3 a lease that was named was left, since its run may be at
 work; 1 failed; 10 no repository; 12 wrong password.";

@@ -1,6 +1,7 @@
 //! `lock`: leases of runs that write, and removing what killed ones have left.
 
 use ballast::error::Error;
+use ballast::format::config::STORE_ATOMIC_CREATE;
 use ballast::format::wire::Stamp;
 use ballast::op::lock::{self, LeaseInfo, RemoveOptions};
 use ballast::repo::lease::Judgement;
@@ -81,6 +82,10 @@ pub fn remove(args: &UnlockArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     for lease in &report.left {
         let told = format!("lease {} is left: {}", lease.session.short(), describe(lease));
         p.warn(&format!("{told}; if you know better, --all removes it too"));
+    }
+    let at_work = report.removed.iter().any(|lease| lease.state == Judgement::Alive);
+    if at_work && repo.config().store_mode != STORE_ATOMIC_CREATE {
+        p.warn("here leases protect data: run no prune before the runs that held these have ended");
     }
     for lease in &report.removed {
         p.say(&format!("lease {} removed: {}", lease.session.short(), describe(lease)));

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::format::MAX_RECORD_BYTES;
+use crate::format::config::STORE_ATOMIC_CREATE;
 use crate::format::lease::LeaseV1;
 use crate::format::wire::{Stamp, Text};
 use crate::id::{ObjectKind, ObjectName, SessionId};
@@ -111,7 +112,8 @@ fn put(repo: &Repository, record: &LeaseV1) -> Result<()> {
 pub enum Judgement {
     /// Its run may still be at work.
     Alive,
-    /// It was not renewed for an hour.
+    /// It was not renewed for an hour. Never where creation is not atomic: there a prune relies on
+    /// leases (design §3a).
     Lapsed,
     /// Its process ran on this very system and is no more.
     Gone,
@@ -137,6 +139,7 @@ pub struct Seen {
 pub fn leases(repo: &Repository, own: Option<SessionId>) -> Result<Vec<Seen>> {
     let own_time = own.and_then(|own| repo.store().stat(&own.into()).ok()).map(|s| s.modified_ns);
     let now = own_time.unwrap_or_else(|| repo.surroundings().clock.now_ns());
+    let may_lapse = repo.config().store_mode == STORE_ATOMIC_CREATE;
     let mut seen = Vec::new();
     for name in repo.store().list(ObjectKind::Lease)? {
         let Ok(session) = name.parse::<SessionId>() else { continue };
@@ -153,7 +156,7 @@ pub fn leases(repo: &Repository, own: Option<SessionId>) -> Result<Vec<Seen>> {
         let silent_ns = now.saturating_sub(stat.modified_ns);
         let judgement = if record.as_ref().is_some_and(|r| Process::of(r).is_dead()) {
             Judgement::Gone
-        } else if silent_ns > FRESH_NS {
+        } else if may_lapse && silent_ns > FRESH_NS {
             Judgement::Lapsed
         } else {
             Judgement::Alive
