@@ -1,8 +1,11 @@
 //! What can be typed. The doc comments are the help: written for a tired person.
 
+mod change;
+mod forget;
 mod key;
 mod look;
 mod prune;
+mod record;
 mod restore;
 mod snapshot;
 
@@ -10,9 +13,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use change::{RewriteArgs, TagArgs, TagCommand};
+pub use forget::ForgetArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
 pub use prune::PruneArgs;
+pub use record::{LedgerArgs, LockCommand, UnlockArgs};
 pub use restore::{OverwriteArg, RestoreArgs};
 pub use snapshot::SnapshotArgs;
 
@@ -101,6 +107,16 @@ pub enum Command {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Dump(DumpArgs),
+    Forget(Box<ForgetArgs>),
+    /// Change the tags of snapshots
+    #[command(subcommand)]
+    Tag(TagCommand),
+    Rewrite(RewriteArgs),
+    Ledger(LedgerArgs),
+    /// List the leases of runs that write; remove those left behind
+    #[command(subcommand)]
+    Lock(LockCommand),
+    Unlock(UnlockArgs),
     /// Add, remove, change passwords; print a key, bring it back
     #[command(subcommand)]
     Key(KeyCommand),
@@ -164,6 +180,11 @@ pub fn size(text: &str) -> Result<u64, String> {
     let bytes = digits.parse::<f64>().ok().filter(|n| *n >= 0.0 && n.is_finite());
     let bytes = bytes.map(|n| n * (1u64 << shift) as f64).filter(|n| *n < 1e18);
     bytes.map(|n| n as u64).ok_or_else(|| "a size is a number and perhaps a unit: 500M, 20G".into())
+}
+
+/// Tags as they are typed, separated by commas.
+pub fn tags(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -2,16 +2,23 @@
 
 mod cat;
 mod dump;
+mod forget;
 mod init;
 mod key;
 mod key_page;
+mod ledger;
+mod lock;
 mod ls;
 mod prune;
 mod records;
 mod restore;
+mod rewrite;
 mod snapshot;
 mod snapshots;
+mod tag;
 mod version;
+
+use serde_json::{Value, json};
 
 use crate::args::Command;
 use crate::exit::{Exit, Failure};
@@ -26,9 +33,21 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Ls(args) => ls::run(&args, p),
         Command::Restore(args) => restore::run(args, p),
         Command::Dump(args) => dump::run(&args, p),
+        Command::Forget(args) => forget::run(&args, p),
+        Command::Tag(command) => tag::run(&command, p),
+        Command::Rewrite(args) => rewrite::run(args, p),
+        Command::Ledger(args) => ledger::run(&args, p),
+        Command::Lock(command) => lock::run(&command, p),
+        Command::Unlock(args) => lock::remove(&args, p),
         Command::Key(command) => key::run(&command, p),
         Command::Prune(args) => prune::run(&args, p),
         Command::Cat(args) => cat::run(&args, p),
         Command::Version(_) => version::run(p),
     }
+}
+
+/// Pairs of an id and a reason as objects that say which is which.
+fn named(pairs: &Value) -> Value {
+    let one = |pair: &Value| json!({ "id": pair[0], "reason": pair[1] });
+    pairs.as_array().map_or(Value::Null, |pairs| pairs.iter().map(one).collect())
 }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use ballast::error::Error;
+use ballast::id::SnapshotId;
 use ballast::repo::Identity;
 use ballast::repo::Repository;
 use ballast::repo::snapshots::{Filter, Snapshot};
@@ -105,6 +106,23 @@ pub fn find(repo: &Repository, word: &str, filter: &Filter) -> Result<Snapshot, 
         }
         found => Ok(found?),
     }
+}
+
+/// The ids that `words` mean. But for `latest` the snapshots need not be readable.
+pub fn ids(repo: &Repository, words: &[String], filter: &Filter) -> Result<Vec<SnapshotId>, Failure> {
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ledger = repo.ledger(false)?;
+    let one = |word: &String| match snapshot_and_path(word.as_ref())? {
+        (word, None) if word == "latest" => Ok(find(repo, &word, filter)?.id),
+        (word, None) => Ok(repo.find_committed(&ledger, &word)?),
+        (word, Some(_)) => Err(Failure::usage(
+            format!("a path after {word}: has no meaning here"),
+            "name whole snapshots, as `ballast snapshots` shows them",
+        )),
+    };
+    words.iter().map(one).collect()
 }
 
 #[cfg(test)]

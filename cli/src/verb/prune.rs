@@ -1,6 +1,7 @@
 //! `prune`: the plan, then what was done.
 
 use ballast::op::prune::{self, PlanFigures, PruneOptions, PruneReport};
+use ballast::repo::Repository;
 
 use crate::args::PruneArgs;
 use crate::bar::Meter;
@@ -18,19 +19,29 @@ pub fn run(args: &PruneArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         max_repack_bytes: args.max_repack_size,
     };
     let repo = connect::open(p)?;
-    let meter = Meter::start(p);
-    let result = prune::run(&repo, &options, &meter);
-    meter.end(0, &[]);
-    connect::notices(p, &repo);
-    let report = result?;
+    let report = do_it(&repo, &options, p)?;
     if p.global.json {
         let value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
         p.json(&value);
     } else {
-        plan(&report.plan).lines().iter().for_each(|line| p.data(line));
-        outcome(&report).iter().for_each(|line| p.data(line));
+        render(&report, p);
     }
     Ok(Exit::Done)
+}
+
+/// Prunes, with a bar.
+pub fn do_it(repo: &Repository, options: &PruneOptions, p: &mut Printer<'_>) -> Result<PruneReport, Failure> {
+    let meter = Meter::start(p);
+    let result = prune::run(repo, options, &meter);
+    meter.end(0, &[]);
+    connect::notices(p, repo);
+    Ok(result?)
+}
+
+/// For people: the plan, then what was done.
+pub fn render(report: &PruneReport, p: &mut Printer<'_>) {
+    plan(&report.plan).lines().iter().for_each(|line| p.data(line));
+    outcome(report).iter().for_each(|line| p.data(line));
 }
 
 fn plan(figures: &PlanFigures) -> Table {

@@ -39,6 +39,12 @@ fn no_repository_is_10_before_anybody_is_asked_for_a_password() {
         &["restore", "latest", "-t", "x"],
         &["dump", "latest:/x"],
         &["cat", "config"],
+        &["forget", "--keep-last", "1"],
+        &["tag", "add", "x", "latest"],
+        &["rewrite", "--exclude", "x"],
+        &["ledger"],
+        &["lock", "list"],
+        &["unlock"],
         &["key", "list"],
         &["key", "import", "-"],
     ] {

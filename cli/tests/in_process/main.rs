@@ -1,6 +1,8 @@
 //! The command line called as a function: exit codes, messages, JSON, passwords.
 
+mod calendar;
 mod errors;
+mod forgetting;
 mod keys;
 mod look;
 mod passwords;

@@ -9,6 +9,11 @@ use crate::id::{BlobId, SnapshotId};
 /// Problems that are kept in the snapshot itself; the rest is only counted.
 pub const KEPT_PROBLEMS: usize = 100;
 
+/// Extension: the snapshot that this one was made from by `tag` or `rewrite`, 32 bytes. If that one
+/// was made from another itself, the first of them all: it stands in the ledger even when its
+/// object is gone.
+pub const EXT_ORIGINAL: u16 = 1;
+
 /// A problem, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemV1 {
@@ -84,6 +89,25 @@ pub struct SnapshotV1 {
     /// For later versions.
     #[serde(deserialize_with = "seq")]
     pub extensions: Vec<Extension>,
+}
+
+impl SnapshotV1 {
+    /// The snapshot that this one was made from, if it is not a first one.
+    pub fn original(&self) -> Option<SnapshotId> {
+        let found = self.extensions.iter().find(|e| e.tag == EXT_ORIGINAL)?;
+        found.data.0.as_slice().try_into().ok().map(SnapshotId)
+    }
+
+    /// A copy that says what it was made from: this snapshot, whose id is `id`, or its original.
+    pub fn successor(&self, id: SnapshotId) -> Self {
+        let mut copy = self.clone();
+        if self.original().is_none() {
+            let data = id.as_bytes()[..].into();
+            copy.extensions.retain(|e| e.tag != EXT_ORIGINAL);
+            copy.extensions.push(Extension { tag: EXT_ORIGINAL, critical: false, data });
+        }
+        copy
+    }
 }
 
 impl Record for SnapshotV1 {

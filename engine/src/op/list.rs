@@ -28,6 +28,8 @@ pub struct SnapshotInfo {
     pub description: String,
     /// What it was compared with.
     pub parent: Option<SnapshotId>,
+    /// The snapshot that it was made from by `tag` or `rewrite`.
+    pub original: Option<SnapshotId>,
     /// Something is missing in it.
     pub partial: bool,
     /// Files in it.
@@ -72,6 +74,7 @@ fn info(snapshot: &Snapshot) -> SnapshotInfo {
         tags: r.tags.iter().map(|t| t.0.clone()).collect(),
         description: r.description.0.clone(),
         parent: r.parent,
+        original: r.original(),
         partial: r.partial,
         files: c.files_new + c.files_changed + c.files_unchanged,
         total_bytes: c.total_bytes,

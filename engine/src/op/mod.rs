@@ -3,8 +3,13 @@
 //! them share is in [`crate::repo`].
 
 pub mod dump;
+pub mod forget;
+pub mod ledger;
 pub mod list;
+pub mod lock;
 pub mod ls;
 pub mod prune;
 pub mod restore;
+pub mod rewrite;
 pub mod snapshot;
+pub mod tag;

@@ -5,8 +5,11 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::error::Result;
 use crate::format::MAX_RECORD_BYTES;
+use crate::format::config::STORE_ATOMIC_CREATE;
 use crate::format::lease::LeaseV1;
 use crate::format::wire::{Stamp, Text};
 use crate::id::{ObjectKind, ObjectName, SessionId};
@@ -103,13 +106,41 @@ fn put(repo: &Repository, record: &LeaseV1) -> Result<()> {
     Ok(repo.store().put(&name, &bytes, PutMode::Replace)?)
 }
 
-/// Sessions that may still be at work, other than `own`. A lease that cannot be read is held
-/// to be alive until it lapses.
-pub fn live_sessions(repo: &Repository, own: Option<SessionId>) -> Result<Vec<(SessionId, Option<LeaseV1>)>> {
-    // What time it is on the store's clock is told by an object just written there.
+/// What is to be thought of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// Its run may still be at work.
+    Alive,
+    /// It was not renewed for an hour. Never where creation is not atomic: there a prune relies on
+    /// leases (design §3a).
+    Lapsed,
+    /// Its process ran on this very system and is no more.
+    Gone,
+}
+
+/// One lease as it stands.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Whose it is.
+    pub session: SessionId,
+    /// What it says; `None` if it cannot be read. It is then held to be alive until it lapses.
+    pub record: Option<LeaseV1>,
+    /// Its last beat, by the store's clock.
+    pub beat_ns: i64,
+    /// How long ago that was, by the same clock where that is known.
+    pub silent_ns: i64,
+    /// Alive or not.
+    pub judgement: Judgement,
+}
+
+/// Every lease but `own`, by session. What time it is on the store's clock is told by `own`, which
+/// was just written there; without it this machine's clock must do.
+pub fn leases(repo: &Repository, own: Option<SessionId>) -> Result<Vec<Seen>> {
     let own_time = own.and_then(|own| repo.store().stat(&own.into()).ok()).map(|s| s.modified_ns);
     let now = own_time.unwrap_or_else(|| repo.surroundings().clock.now_ns());
-    let mut live = Vec::new();
+    let may_lapse = repo.config().store_mode == STORE_ATOMIC_CREATE;
+    let mut seen = Vec::new();
     for name in repo.store().list(ObjectKind::Lease)? {
         let Ok(session) = name.parse::<SessionId>() else { continue };
         if Some(session) == own {
@@ -122,13 +153,24 @@ pub fn live_sessions(repo: &Repository, own: Option<SessionId>) -> Result<Vec<(S
             Err(e) if e.is_not_found() => continue,
             Err(_) => None,
         };
-        let lapsed = now.saturating_sub(stat.modified_ns) > FRESH_NS;
-        let dead = record.as_ref().is_some_and(|r| Process::of(r).is_dead());
-        if !lapsed && !dead {
-            live.push((session, record));
-        }
+        let silent_ns = now.saturating_sub(stat.modified_ns);
+        let judgement = if record.as_ref().is_some_and(|r| Process::of(r).is_dead()) {
+            Judgement::Gone
+        } else if may_lapse && silent_ns > FRESH_NS {
+            Judgement::Lapsed
+        } else {
+            Judgement::Alive
+        };
+        seen.push(Seen { session, record, beat_ns: stat.modified_ns, silent_ns, judgement });
     }
-    Ok(live)
+    seen.sort_by_key(|s| s.session);
+    Ok(seen)
+}
+
+/// Sessions that may still be at work, other than `own`.
+pub fn live_sessions(repo: &Repository, own: Option<SessionId>) -> Result<Vec<(SessionId, Option<LeaseV1>)>> {
+    let alive = leases(repo, own)?.into_iter().filter(|s| s.judgement == Judgement::Alive);
+    Ok(alive.map(|s| (s.session, s.record)).collect())
 }
 
 /// Removes leases whose process is certainly gone, or that have not moved for a day. A session that

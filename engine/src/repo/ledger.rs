@@ -42,6 +42,8 @@ pub struct Ledger {
     condemned_snapshots: HashSet<SnapshotId>,
     /// What was wrong with entries that were passed over: then the ledger is for reading only.
     damage: Vec<String>,
+    /// The numbers where that was.
+    damaged_at: Vec<u64>,
 }
 
 /// What became of an attempt to write the next entry.
@@ -83,14 +85,14 @@ impl Ledger {
                 present = true;
                 match entry {
                     Ok(entry) => ledger.take_in(number, entry),
-                    Err(error) => ledger.damage.push(error.to_string()),
+                    Err(error) => ledger.pass_over(number, &error),
                 }
             }
             let next = listed.range(number + 1..).next().map(|(next, _)| *next);
             number = match (present, next) {
                 (true, _) => number + 1,
                 (false, Some(next)) => {
-                    ledger.damage.push(missing(number, next).to_string());
+                    ledger.pass_over(number, &missing(number, next));
                     next
                 }
                 (false, None) => return Ok(ledger),
@@ -101,6 +103,17 @@ impl Ledger {
     /// What was wrong with entries that were passed over.
     pub fn damage(&self) -> &[String] {
         &self.damage
+    }
+
+    /// The same, each with the number where it was. A stretch of missing entries stands once, at the
+    /// first of them.
+    pub fn damage_by_number(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.damaged_at.iter().copied().zip(self.damage.iter().map(String::as_str))
+    }
+
+    fn pass_over(&mut self, number: u64, error: &Error) {
+        self.damage.push(error.to_string());
+        self.damaged_at.push(number);
     }
 
     /// Reads what was added since; gives the new entries.
@@ -239,6 +252,11 @@ impl Ledger {
     pub fn committed(&self) -> Vec<SnapshotId> {
         let mut seen = HashSet::new();
         self.committed.iter().copied().filter(|id| !self.gone.contains(id) && seen.insert(*id)).collect()
+    }
+
+    /// Which commit made this snapshot count, from 0 on; known of forgotten ones too.
+    pub fn commit_order(&self, id: &SnapshotId) -> Option<usize> {
+        self.committed.iter().position(|committed| committed == id)
     }
 
     /// Was this snapshot forgotten?

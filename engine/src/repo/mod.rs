@@ -2,6 +2,7 @@
 //! writers need. No verbs: those are functions over [`Repository`] in [`crate::op`].
 
 pub mod cache;
+pub mod clerk;
 pub mod copier;
 pub mod frames;
 pub mod holdings;

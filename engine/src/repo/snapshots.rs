@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::format::snapshot::SnapshotV1;
 use crate::format::wire::{self, check_extensions};
-use crate::id::{ObjectName, SnapshotId};
+use crate::id::{ObjectKind, ObjectName, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::ledger::Ledger;
 
@@ -40,6 +40,15 @@ impl Filter {
 
 /// Snapshots that could not be read, with the reason.
 pub type Unreadable = Vec<(SnapshotId, Error)>;
+
+/// What became of the objects of forgotten snapshots.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Swept {
+    /// So many are gone.
+    pub removed: u64,
+    /// These could not be removed, with the reason; they do no harm.
+    pub left: Vec<(SnapshotId, String)>,
+}
 
 impl Repository {
     /// One snapshot.
@@ -76,10 +85,15 @@ impl Repository {
             }
             return found.pop().ok_or_else(|| Error::NotFound { what: "a snapshot that fits".into() });
         }
+        self.snapshot(self.find_committed(ledger, word)?)
+    }
+
+    /// The committed snapshot whose id begins with `word`; it need not be readable.
+    pub fn find_committed(&self, ledger: &Ledger, word: &str) -> Result<SnapshotId> {
         let fits: Vec<SnapshotId> =
             ledger.committed().into_iter().filter(|id| id.to_hex().starts_with(word)).collect();
         match fits.as_slice() {
-            [one] if word.len() >= 4 => self.snapshot(*one),
+            [one] if word.len() >= 4 => Ok(*one),
             [_] => Err(Error::Usage(format!("\"{word}\" is too short to name a snapshot: give four digits"))),
             [] => Err(Error::NotFound { what: format!("snapshot {word}") }),
             many => Err(Error::Ambiguous {
@@ -87,5 +101,22 @@ impl Repository {
                 candidates: many.iter().take(5).map(SnapshotId::short).collect::<Vec<_>>().join(", "),
             }),
         }
+    }
+
+    /// Removes what is left in `snapshots/` of forgotten ones: the entry that forgets comes first, so a
+    /// run that is killed leaves objects that nobody counts any more. What was forgotten stays so:
+    /// the ledger may be an old one.
+    pub fn sweep_forgotten(&self, ledger: &Ledger) -> Result<Swept> {
+        let mut swept = Swept::default();
+        for name in self.store().list(ObjectKind::Snapshot)? {
+            let Ok(id) = name.parse::<SnapshotId>() else { continue };
+            if ledger.is_forgotten(&id) {
+                match self.store().remove(&id.into()) {
+                    Ok(()) => swept.removed += 1,
+                    Err(error) => swept.left.push((id, error.to_string())),
+                }
+            }
+        }
+        Ok(swept)
     }
 }

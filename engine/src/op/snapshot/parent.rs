@@ -153,15 +153,25 @@ impl ParentSnapshot {
     }
 }
 
+/// The newest by the order of commits. One that was made from another takes that one's place: an old
+/// snapshot with a new tag is no newer for it. Of the two, where both still count, the original.
 fn newest(session: &Session, host: &str, paths: &[Bytes]) -> Result<Option<Snapshot>> {
-    let mut of_other_host = None;
-    for id in session.ledger().committed().into_iter().rev().take(MAX_LOOKED_AT) {
+    let ledger = session.ledger();
+    let mut best: Option<((bool, usize, bool), Snapshot)> = None;
+    for id in ledger.committed().into_iter().rev().take(MAX_LOOKED_AT) {
+        let committed = ledger.commit_order(&id).unwrap_or(0);
+        // A place is never later than the commit: nothing that follows can be newer.
+        if best.as_ref().is_some_and(|((own, place, _), _)| *own && *place > committed) {
+            break;
+        }
         match session.repo().snapshot(id) {
             Ok(snapshot) if snapshot.record.paths == paths => {
-                if snapshot.record.host.0 == host {
-                    return Ok(Some(snapshot));
+                let original = snapshot.record.original();
+                let place = original.and_then(|id| ledger.commit_order(&id)).unwrap_or(committed);
+                let rank = (snapshot.record.host.0 == host, place.min(committed), original.is_none());
+                if best.as_ref().is_none_or(|(least, _)| rank > *least) {
+                    best = Some((rank, snapshot));
                 }
-                of_other_host.get_or_insert(snapshot);
             }
             Ok(_) => {}
             Err(error @ (Error::Corrupt { .. } | Error::Store(_))) => {
@@ -170,5 +180,5 @@ fn newest(session: &Session, host: &str, paths: &[Bytes]) -> Result<Option<Snaps
             Err(error) => return Err(error),
         }
     }
-    Ok(of_other_host)
+    Ok(best.map(|(_, snapshot)| snapshot))
 }
