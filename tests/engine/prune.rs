@@ -19,7 +19,7 @@ use ballast::progress::Silent;
 use ballast::repo::Repository;
 use ballast::repo::ledger::{Append, Ledger};
 use ballast::repo::reader::Reader;
-use ballast::repo::session::{Session, SourceRef};
+use ballast::repo::session::{Against, Session, SourceRef};
 use ballast::store::Store;
 use ballast::store::call::Method;
 use ballast::store::fault::{Death, FaultStore};
@@ -454,7 +454,14 @@ fn chained(place: &Place, versions: u64) -> Vec<(SnapshotId, Vec<u8>, BlobId)> {
             len: content.len() as u32,
         };
         let bases: Vec<SourceRef> = out.last().map(|(_, _, id)| whole(id)).into_iter().collect();
-        let stored = session.store_against(BlobKind::Chunk, &content, &bases, &reader, Hint::NONE).unwrap();
+        let stored = session
+            .store_against(
+                BlobKind::Chunk,
+                &content,
+                &Against { sources: &bases, hint: Hint::NONE, least_gain_percent: 0 },
+                &reader,
+            )
+            .unwrap();
         let mut node = Node::blank(b"model", NodeKind::File);
         node.content = vec![Entry::Chunk { id: stored.id, len: content.len() as u32 }];
         node.size = content.len() as u64;

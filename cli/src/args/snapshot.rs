@@ -80,6 +80,13 @@ pub struct SnapshotArgs {
     #[arg(long, value_name = "SNAPSHOT", help_heading = "How to find what changed")]
     pub parent: Option<String>,
 
+    /// Store what is new as the difference to this: a snapshot, or SNAPSHOT:PATH
+    ///
+    /// Found without it where a model was before: in its own place, or by the names of its
+    /// tensors in the newest snapshots.
+    #[arg(long, value_name = "SNAPSHOT[:PATH]", help_heading = "How to find what changed")]
+    pub base: Option<String>,
+
     /// Read every file, changed or not
     #[arg(short, long, help_heading = "How to find what changed")]
     pub force: bool,

@@ -3,7 +3,7 @@
 mod summary;
 
 use ballast::error::{Error, ProblemKind};
-use ballast::op::snapshot::{self, Parent, SnapshotOptions, SnapshotReport};
+use ballast::op::snapshot::{self, Named, Parent, SnapshotOptions, SnapshotReport};
 use ballast::repo::Repository;
 use ballast::repo::snapshots::Filter;
 
@@ -32,6 +32,14 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
             Parent::Given(whom::find(&repo, &word, &Filter::default())?.id)
         }
     };
+    let base = match &args.base {
+        None => None,
+        Some(word) => {
+            let (word, path) = whom::snapshot_and_path(word.as_ref())?;
+            let snapshot = whom::find(&repo, &word, &Filter::default())?.id;
+            Some(Named { snapshot, path: path.unwrap_or_else(|| b"/".to_vec()) })
+        }
+    };
     let now_ns = p.io.surroundings.clock.now_ns();
     let options = SnapshotOptions {
         paths: args.paths,
@@ -42,6 +50,7 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         one_file_system: args.one_file_system,
         follow_outside: args.follow_outside,
         parent,
+        base,
         force: args.force,
         ignore_inode: args.ignore_inode,
         ignore_ctime: args.ignore_ctime,

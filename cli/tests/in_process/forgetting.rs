@@ -105,7 +105,6 @@ fn what_would_forget_by_accident_is_refused() {
         (&["forget", "--keep-last", "many"], "unlimited", "--help"),
         (&["forget", "--keep-within", "7"], "no unit", "30d"),
         (&["forget", "--keep-last", "1", "--group-by", "size"], "grouped by \"size\"", "host, paths, tags"),
-        (&["forget", "--keep-last", "1", "--prune"], "not there yet", "leave it out"),
         (&["tag", "add", ",", "latest"], "no tag", "tag set ''"),
         (&["tag", "add", "x"], "<SNAPSHOT>", "--help"),
         (&["rewrite"], "what to leave out", "--exclude"),
@@ -218,4 +217,22 @@ fn leases_that_nobody_holds_are_removed() {
     let json = scene.ok(&["lock", "remove", "--all", "--json"]).json();
     assert_eq!(json["removed"].as_array().unwrap().len(), 1);
     assert!(!there(&new) && scene.repo().join("locks").read_dir().unwrap().next().is_none());
+}
+
+/// The nightly job, and the two steps of it by themselves.
+#[test]
+fn forget_and_prune_give_back_room() {
+    let scene = Scene::new(&DAYS[..3]);
+    let dry = scene.run(&["prune", "--dry-run"]);
+    assert!(dry.code == 0 && dry.out.contains("dry run: nothing was changed"), "{}{}", dry.out, dry.err);
+    let both = scene.run(&["forget", "--keep-last", "1", "--prune", "--json"]);
+    assert_eq!(both.code, 0, "{}", both.err);
+    let value: serde_json::Value = serde_json::from_str(&both.out).unwrap();
+    assert!(value["prune"]["deleted_packs"].as_u64().unwrap() > 0, "{value}");
+    assert_eq!(value["prune"]["waiting_packs"], 0);
+    assert_eq!(scene.ids().len(), 1);
+    let again = scene.run(&["prune", "--max-unused", "0"]);
+    assert!(again.code == 0 && again.out.contains("needed by snapshots"), "{}{}", again.out, again.err);
+    let bad = scene.run(&["prune", "--max-unused", "some"]);
+    assert!(bad.code == 2 && bad.err.contains("unit"), "{}", bad.err);
 }

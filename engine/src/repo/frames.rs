@@ -67,16 +67,17 @@ pub fn make(repo: &Repository, plain: &[u8], blobs: Vec<FrameBlob>, bytes: Vec<u
     })
 }
 
-/// The same against `sources`, likeliest first, where that is shorter than alone; at most
-/// [`delta::MAX_SOURCES`] of them count.
+/// The same against `sources`, likeliest first, where that is shorter than alone, by at least so
+/// many percent; at most [`delta::MAX_SOURCES`] of them count. Also says how many were of use.
 pub fn make_against(
     repo: &Repository,
     plain: &[u8],
     blobs: Vec<FrameBlob>,
     sources: &[Source<'_>],
     hint: codec::Hint,
-    bytes: Vec<u8>,
-) -> Result<SealedFrame> {
+    least_gain_percent: u8,
+) -> Result<(SealedFrame, usize)> {
+    let bytes = Vec::new();
     let sources = &sources[..sources.len().min(delta::MAX_SOURCES)];
     let stretches = sources.iter().map(|source| {
         let blobs: Vec<&[u8]> = source.blobs.iter().map(|(_, bytes)| *bytes).collect();
@@ -85,9 +86,16 @@ pub fn make_against(
     let stretches = stretches.collect::<Result<Vec<_>, _>>().map_err(|e| Error::Internal(e.0))?;
     SCRATCH.with_borrow_mut(|scratch| {
         let plains: Vec<&[u8]> = stretches.iter().map(Vec::as_slice).collect();
-        let Some((how, used)) = codec::encode_delta(plain, &plains, hint, &mut scratch.encoded) else {
+        let mut made = codec::encode_delta(plain, &plains, hint, &mut scratch.encoded);
+        if made.is_some() && least_gain_percent > 0 {
+            let how = codec::encode(plain, &mut scratch.decoded);
+            let alone = if how.encoding == Encoding::Raw { plain.len() } else { scratch.decoded.len() };
+            let most = alone as u64 * u64::from(100 - least_gain_percent.min(100)) / 100;
+            made = made.filter(|_| scratch.encoded.len() as u64 <= most);
+        }
+        let Some((how, used)) = made else {
             let how = codec::encode(plain, &mut scratch.encoded);
-            return seal(repo, plain, blobs, bytes, scratch, how, &[]);
+            return Ok((seal(repo, plain, blobs, bytes, scratch, how, &[])?, 0));
         };
         let mut head = Put::with_capacity(32);
         let described: Vec<delta::Source> = sources[..used]
@@ -100,7 +108,7 @@ pub fn make_against(
             .collect::<Result<_>>()?;
         delta::encode(&described, &mut head);
         scratch.encoded.splice(..0, head.0);
-        seal(repo, plain, blobs, bytes, scratch, how, &sources[..used])
+        Ok((seal(repo, plain, blobs, bytes, scratch, how, &sources[..used])?, used))
     })
 }
 

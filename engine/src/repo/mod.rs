@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod packfile;
 pub mod reach;
 pub mod reader;
+pub mod renew;
 pub mod reserve;
 pub mod session;
 pub mod snapshots;

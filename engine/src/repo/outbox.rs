@@ -7,14 +7,13 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::codec::Hint;
 use crate::error::Result;
 use crate::format::frame::FrameBlob;
 use crate::format::index::{IndexObject, IndexedPack};
 use crate::format::pack::PackKind;
 use crate::id::{IndexId, PackId, SessionId};
 use crate::repo::Repository;
-use crate::repo::frames::{self, SealedFrame, Source};
+use crate::repo::frames::{self, SealedFrame};
 use crate::repo::packer::Packer;
 use crate::repo::packfile::OpenPack;
 use crate::repo::upload::Uploads;
@@ -55,20 +54,6 @@ impl Outbox {
         let done = self.push(kind, &frame);
         SEALED.set(frame.bytes);
         done
-    }
-
-    /// The same against `sources`, where that is shorter than alone.
-    pub fn write_against(
-        &self,
-        kind: PackKind,
-        plain: &[u8],
-        blobs: Vec<FrameBlob>,
-        sources: &[Source<'_>],
-        hint: Hint,
-    ) -> Result<()> {
-        self.uploads.check()?;
-        let frame = frames::make_against(&self.repo, plain, blobs, sources, hint, Vec::new())?;
-        self.push(kind, &frame)
     }
 
     /// Puts a frame that is sealed and proven into a pack.

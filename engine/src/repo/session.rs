@@ -63,6 +63,8 @@ pub struct Stored {
     pub id: BlobId,
     /// Was it new to the repository?
     pub new: bool,
+    /// So many sources of those offered it was stored as the difference to.
+    pub sources: usize,
 }
 
 /// What a blob may be stored as the difference to: a stretch of the bytes of known blobs, one after
@@ -75,6 +77,17 @@ pub struct SourceRef {
     pub offset: u32,
     /// Its length.
     pub len: u32,
+}
+
+/// How a blob may be stored as a difference.
+#[derive(Debug, Clone, Copy)]
+pub struct Against<'a> {
+    /// To these, likeliest first.
+    pub sources: &'a [SourceRef],
+    /// What its elements are.
+    pub hint: Hint,
+    /// Only if at least so much is saved against storing it alone.
+    pub least_gain_percent: u8,
 }
 
 /// One run that writes.
@@ -258,10 +271,22 @@ impl Session {
             return Err(Error::Internal(format!("a {} of {} bytes", kind.word(), plain.len())));
         }
         if !self.claim(&BlobRef::new(kind, id))? {
-            return Ok(Stored { id, new: false });
+            return Ok(Stored { id, new: false, sources: 0 });
         }
         self.new_blobs.fetch_add(1, Ordering::Relaxed);
         self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        self.put_alone(kind, id, plain, near)?;
+        Ok(Stored { id, new: true, sources: 0 })
+    }
+
+    /// Stores a blob that was claimed.
+    fn put_alone(
+        &self,
+        kind: BlobKind,
+        id: BlobId,
+        plain: &[u8],
+        near: Option<&mut Gathering>,
+    ) -> Result<()> {
         let len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a blob over 4 GiB".into()))?;
         let blob = FrameBlob { kind: kind as u8, len, id };
         let pack_kind = if kind.is_metadata() { PackKind::Metadata } else { PackKind::Data };
@@ -278,29 +303,27 @@ impl Session {
                 self.write_frame(pack_kind, &full.plain, full.blobs)?;
             }
         }
-        Ok(Stored { id, new: true })
+        Ok(())
     }
 
-    /// Stores a blob as the difference to `sources`, likeliest first, where that is shorter than
-    /// alone. `reader` must read by this session's index. Bases come only from packs that were
+    /// Stores a blob as the difference to other blobs where that is shorter than alone. `reader` must read by this session's index. Bases come only from packs that were
     /// durable before this run, and a blob that the index knows already is stored alone (design
     /// §3.2); a source that cannot be had is left out.
     pub fn store_against(
         &self,
         kind: BlobKind,
         plain: &[u8],
-        sources: &[SourceRef],
+        against: &Against<'_>,
         reader: &Reader,
-        hint: Hint,
     ) -> Result<Stored> {
         let id = self.repo.blob_id(kind, plain);
         let blob = BlobRef::new(kind, id);
         if self.is_known(&blob)? {
-            return Ok(Stored { id, new: false });
+            return Ok(Stored { id, new: false, sources: 0 });
         }
         let mut had = Vec::new();
         if self.index.places(&blob)?.is_empty() {
-            for source in sources {
+            for source in against.sources {
                 had.extend(self.had(source, reader)?);
             }
         }
@@ -308,7 +331,7 @@ impl Session {
             return self.store_as(kind, id, plain, None);
         }
         if !self.claim(&blob)? {
-            return Ok(Stored { id, new: false });
+            return Ok(Stored { id, new: false, sources: 0 });
         }
         self.new_blobs.fetch_add(1, Ordering::Relaxed);
         self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
@@ -329,14 +352,32 @@ impl Session {
         let len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a blob over 4 GiB".into()))?;
         let blobs = vec![FrameBlob { kind: kind as u8, len, id }];
         let pack_kind = if kind.is_metadata() { PackKind::Metadata } else { PackKind::Data };
+        let (hint, gain) = (against.hint, against.least_gain_percent);
+        let (frame, used) = frames::make_against(&self.repo, plain, blobs, &sources, hint, gain)?;
+        if used == 0 && len < self.repo.config().small_blob_bytes {
+            // Small ones that stand alone share frames.
+            self.put_alone(kind, id, plain, None)?;
+            return Ok(Stored { id, new: true, sources: 0 });
+        }
         match &self.outbox {
-            Some(outbox) => outbox.write_against(pack_kind, plain, blobs, &sources, hint)?,
+            Some(outbox) => outbox.push(pack_kind, &frame)?,
             None => {
-                let frame = frames::make_against(&self.repo, plain, blobs, &sources, hint, Vec::new())?;
                 self.extra_bytes.fetch_add(u64::from(frame.record.stored_len), Ordering::Relaxed);
             }
         }
-        Ok(Stored { id, new: true })
+        Ok(Stored { id, new: true, sources: used })
+    }
+
+    /// The greatest of the least heights of a source's blobs; `None` if one of them is not known.
+    pub fn height(&self, source: &SourceRef) -> Result<Option<u8>> {
+        let mut height = 0;
+        for blob in &source.blobs {
+            match self.index.least_height(blob)? {
+                Some(least) => height = height.max(least),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(height))
     }
 
     /// A source with its bytes and its height; `None` if it cannot be relied on or read.
@@ -389,10 +430,10 @@ impl Session {
         self.outbox.as_mut().map_or(Ok(Vec::new()), Outbox::flush)
     }
 
-    /// Does an entry take away what this run relied on? A parent whose ids were taken over is safe
-    /// while it is not forgotten: the prune had marked it. Once `rescued`, it relies on packs that
-    /// were not noted one by one.
-    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>, rescued: bool) -> Option<String> {
+    /// Does an entry take away what this run relied on? What was taken over from a parent is safe while
+    /// that is not forgotten: the prune had marked it. Once `rescued`, it relies on packs that were
+    /// not noted one by one.
+    fn overtaken(&self, new: &[Entry], rescued: bool) -> Option<String> {
         let relied: HashSet<PackId> = {
             let own = self.outbox.as_ref().map(Outbox::packs).unwrap_or_default();
             let relied = locked(&self.relied);
@@ -404,9 +445,6 @@ impl Session {
                 .iter()
                 .find(|pack| rescued || relied.contains(pack))
                 .map(|pack| format!("pack {}, ledger entry {}", pack.short(), entry.record.number)),
-            Event::Forget(forgotten) => parent
-                .filter(|p| !rescued && forgotten.snapshots.contains(p))
-                .map(|p| format!("parent snapshot {}, ledger entry {}", p.short(), entry.record.number)),
             _ => None,
         })
     }
@@ -449,7 +487,12 @@ impl Session {
         let mut rescues = 0;
         let mut turn = |session: &mut Self| -> Result<usize> {
             let new = session.ledger.refresh(&session.repo)?;
-            if let Some(what) = session.overtaken(&new, parent, rescues > 0) {
+            // What was made from it must not outlive it: who made it decides what to do.
+            if let Some(parent) = parent.filter(|parent| session.ledger.is_forgotten(parent)) {
+                let what = format!("snapshot {}, forgotten meanwhile", parent.short());
+                return Err(Error::Overtaken { what });
+            }
+            if let Some(what) = session.overtaken(&new, rescues > 0) {
                 if rescues == RESCUES {
                     return Err(Error::Overtaken { what });
                 }

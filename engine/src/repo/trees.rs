@@ -4,7 +4,7 @@ use crate::error::{Error, Malformed, Result};
 use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::content::{self, Entry, INLINE_ENTRIES, ListV1, MAX_LIST_DEPTH};
 use crate::format::tree::{self, Node, PartRef, TreeV1};
-use crate::format::wire;
+use crate::format::wire::{self, Bytes};
 use crate::id::{BlobId, BlobKind};
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::session::Session;
@@ -18,26 +18,43 @@ pub struct Piece {
     pub entry: Entry,
 }
 
+/// Stores a directory or a part of one; of a part it is told the first name.
+type PutTree<'f> = &'f mut dyn FnMut(BlobKind, &[u8], Option<&Bytes>) -> Result<BlobId>;
+/// Stores a list; it is told the level, from the bottom, and the offset in the file.
+type PutList<'f> = &'f mut dyn FnMut(&[u8], usize, u64) -> Result<BlobId>;
+
 impl Session {
     /// The content of a node: a long list becomes list blobs, and lists of lists.
-    pub fn store_content(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>> {
+    pub fn store_content(&self, entries: Vec<Entry>) -> Result<Vec<Entry>> {
+        self.store_content_with(entries, &mut |plain, _, _| Ok(self.store(BlobKind::List, plain)?.id))
+    }
+
+    /// The same, each list stored by `put`.
+    pub(crate) fn store_content_with(&self, mut entries: Vec<Entry>, put: PutList<'_>) -> Result<Vec<Entry>> {
+        let mut level = 0;
         while entries.len() > INLINE_ENTRIES {
             let mut upper = Vec::new();
-            let mut start = 0;
+            let (mut start, mut offset) = (0, 0);
             for end in content::cut(&entries) {
                 let list = ListV1 { entries: entries[start..end].to_vec(), extensions: Vec::new() };
                 let len = content::total_len(&list.entries).map_err(|e| Error::Internal(e.0))?;
-                let stored = self.store(BlobKind::List, &wire::encode(&list))?;
-                upper.push(Entry::List { id: stored.id, len });
+                upper.push(Entry::List { id: put(&wire::encode(&list), level, offset)?, len });
                 start = end;
+                offset += len;
             }
             entries = upper;
+            level += 1;
         }
         Ok(entries)
     }
 
     /// A directory from its nodes, which must be sorted by name. A large one becomes tree parts.
     pub fn store_tree(&self, nodes: Vec<Node>) -> Result<BlobId> {
+        self.store_tree_with(nodes, &mut |kind, plain, _| Ok(self.store(kind, plain)?.id))
+    }
+
+    /// The same, each blob stored by `put`.
+    pub(crate) fn store_tree_with(&self, nodes: Vec<Node>, put: PutTree<'_>) -> Result<BlobId> {
         let mut ends = cut_to_size(&nodes);
         let tree = if ends.len() <= 1 {
             TreeV1::of_nodes(nodes)
@@ -49,13 +66,14 @@ impl Session {
                 let part: Vec<_> = nodes.by_ref().take(end - start).collect();
                 let first = part[0].name.clone();
                 let count = part.len() as u64;
-                let stored = self.store(BlobKind::TreePart, &wire::encode(&TreeV1::of_nodes(part)))?;
-                parts.push(PartRef { id: stored.id, first, count });
+                let plain = wire::encode(&TreeV1::of_nodes(part));
+                let id = put(BlobKind::TreePart, &plain, Some(&first))?;
+                parts.push(PartRef { id, first, count });
                 start = end;
             }
             TreeV1 { nodes: Vec::new(), parts, extensions: Vec::new() }
         };
-        Ok(self.store(BlobKind::Tree, &wire::encode(&tree))?.id)
+        put(BlobKind::Tree, &wire::encode(&tree), None)
     }
 }
 

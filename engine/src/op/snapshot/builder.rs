@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use super::ancestry::Ancestry;
 use crate::error::{Error, Result};
 use crate::format::content::Entry;
 use crate::format::tree::{MARK_INCOMPLETE, Node};
-use crate::repo::session::Session;
+use crate::id::BlobId;
+use crate::repo::renew::OldTree;
 
 type DirNumber = u64;
 
@@ -25,6 +27,8 @@ pub enum Slot {
 
 struct Dir {
     node: Node,
+    /// What it was in the parent snapshot.
+    before: Option<BlobId>,
     slot: Slot,
     places: Vec<Option<Node>>,
     /// Places still empty because their node is on its way.
@@ -55,28 +59,28 @@ impl Builder {
         }
     }
 
-    /// The walk enters a directory.
-    pub fn enter(&mut self, path: &std::path::Path, node: Node) {
+    /// The walk enters a directory; `before` is its tree in the parent snapshot.
+    pub fn enter(&mut self, path: &std::path::Path, node: Node, before: Option<BlobId>) {
         let slot = self.place(path);
         let number = self.next;
         self.next += 1;
-        self.dirs.insert(number, Dir { node, slot, places: Vec::new(), awaited: 0, left: false });
+        self.dirs.insert(number, Dir { node, before, slot, places: Vec::new(), awaited: 0, left: false });
         self.open.push(number);
     }
 
     /// The walk leaves the directory entered last.
-    pub fn leave(&mut self, incomplete: bool, session: &Session) -> Result<()> {
+    pub fn leave(&mut self, incomplete: bool, keeper: &Ancestry<'_>) -> Result<()> {
         let number = self.open.pop().ok_or_else(|| Error::Internal("a directory left twice".into()))?;
         let dir = self.dirs.get_mut(&number).expect("because it was open");
         dir.left = true;
         if incomplete {
             dir.node.marks |= MARK_INCOMPLETE;
         }
-        self.settle(number, session)
+        self.settle(number, keeper)
     }
 
     /// The node for a place; `None` leaves the name out.
-    pub fn fill(&mut self, slot: Slot, node: Option<Node>, session: &Session) -> Result<()> {
+    pub fn fill(&mut self, slot: Slot, node: Option<Node>, keeper: &Ancestry<'_>) -> Result<()> {
         match slot {
             Slot::Root(path) => {
                 self.roots.extend(node.map(|node| (path, node)));
@@ -89,19 +93,21 @@ impl Builder {
                     .ok_or_else(|| Error::Internal("a node for a finished directory".into()))?;
                 dir.places[place] = node;
                 dir.awaited -= 1;
-                self.settle(number, session)
+                self.settle(number, keeper)
             }
         }
     }
 
-    fn settle(&mut self, mut number: DirNumber, session: &Session) -> Result<()> {
+    fn settle(&mut self, mut number: DirNumber, keeper: &Ancestry<'_>) -> Result<()> {
         loop {
             let done = self.dirs.get(&number).is_some_and(|d| d.left && d.awaited == 0);
             if !done {
                 return Ok(());
             }
             let Some(dir) = self.dirs.remove(&number) else { return Ok(()) };
-            let id = session.store_tree(dir.places.into_iter().flatten().collect())?;
+            let nodes = dir.places.into_iter().flatten().collect();
+            let old = OldTree::of(dir.before, keeper.reader());
+            let id = keeper.session().renew_tree(nodes, &old, keeper.reader())?;
             let node = Node { content: vec![Entry::Tree { id }], ..dir.node };
             match dir.slot {
                 Slot::Root(path) => {

@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use rayon::ThreadPool;
 
 use super::IN_FLIGHT_BYTES;
+use super::ancestry::Ancestry;
 use super::builder::Builder;
-use super::large::{ChunkDone, LargeFile, LargeReader, Windows};
+use super::large::{Before, ChunkDone, LargeFile, LargeReader, Windows};
 use super::options::SnapshotOptions;
 use super::parent::{Children, ParentSnapshot};
 use super::reading::{self, Outcome, ToRead, Tools, WHOLE_FILE_BYTES};
@@ -48,6 +49,7 @@ pub struct Conductor<'a> {
     session: &'a Session,
     options: &'a SnapshotOptions,
     parent: &'a ParentSnapshot,
+    ancestry: &'a Ancestry<'a>,
     progress: &'a dyn Progress,
     context: WalkContext,
     names: Names,
@@ -81,6 +83,7 @@ impl<'a> Conductor<'a> {
         session: &'a Session,
         options: &'a SnapshotOptions,
         parent: &'a ParentSnapshot,
+        ancestry: &'a Ancestry<'a>,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let repo = session.repo();
@@ -102,6 +105,7 @@ impl<'a> Conductor<'a> {
             session,
             options,
             parent,
+            ancestry,
             progress,
             context,
             names: Names::new(),
@@ -130,7 +134,13 @@ impl<'a> Conductor<'a> {
     /// Walks all roots, and where asked what links lead to outside of them; gives the tree of `/`.
     pub fn walk(&mut self, pool: &ThreadPool, cutter: &Cutter) -> Result<BlobId> {
         let names = Names::new();
-        let tools = Tools { session: self.session, cutter, names: &names, progress: self.progress };
+        let tools = Tools {
+            session: self.session,
+            ancestry: self.ancestry,
+            cutter,
+            names: &names,
+            progress: self.progress,
+        };
         let windows = Windows::new();
         pool.in_place_scope(|scope| {
             let (sender, receiver) = channel();
@@ -227,12 +237,13 @@ impl<'a> Conductor<'a> {
                     children
                 };
                 self.levels.push(Level { children });
-                self.builder.enter(at.path(), node);
+                let before = known.as_ref().and_then(Node::subtree);
+                self.builder.enter(at.path(), node, before);
                 self.tally.counts.directories += 1;
             }
             Event::LeaveDir { incomplete, .. } => {
                 self.levels.pop();
-                self.builder.leave(incomplete, self.session)?;
+                self.builder.leave(incomplete, self.ancestry)?;
             }
             Event::Item { at, stat, node } if stat.kind == NodeKind::File => {
                 self.file(at, stat, node, root, hands, scope)?;
@@ -244,12 +255,12 @@ impl<'a> Conductor<'a> {
                 }
                 self.tally.counts.others += 1;
                 let slot = self.builder.place(at.path());
-                self.builder.fill(slot, Some(node), self.session)?;
+                self.builder.fill(slot, Some(node), self.ancestry)?;
             }
             Event::Taken { path } => {
                 let slot = self.builder.place(&path);
                 let node = self.finished.remove(&path);
-                self.builder.fill(slot, node, self.session)?;
+                self.builder.fill(slot, node, self.ancestry)?;
             }
             Event::Problem(problem) => self.tally.problem(problem, self.progress),
             Event::Excluded(excluded) => {
@@ -311,14 +322,14 @@ impl<'a> Conductor<'a> {
             }
             self.tally.file(Compared::Unchanged, node.size, 0);
             self.progress.advance(1, stat.size);
-            return self.builder.fill(slot, Some(node), self.session);
+            return self.builder.fill(slot, Some(node), self.ancestry);
         }
         let size = stat.size;
-        let file = ToRead { at, stat, node, slot, compared };
+        let file = ToRead { before: known, at, stat, node, slot, compared };
         if size > WHOLE_FILE_BYTES {
             // What came before in the walk goes first, so that neighbours stay neighbours.
             self.send_batch(hands, scope);
-            return self.read_large(file, known, hands, scope);
+            return self.read_large(file, hands, scope);
         }
         self.batch.push(file);
         self.batch_bytes += size + QUEUED_FILE_BYTES;
@@ -361,12 +372,12 @@ impl<'a> Conductor<'a> {
 
     fn read_large<'s, 't: 's>(
         &mut self,
-        file: ToRead,
-        before: Option<Node>,
+        mut file: ToRead,
         hands: &Hands<'t, '_>,
         scope: &rayon::Scope<'s>,
     ) -> Result<()> {
         self.progress.current(&shown(file.at.path()));
+        let before = file.before.take();
         let number = self.next_large;
         self.next_large += 1;
         let opened: std::result::Result<(ToRead, SourceFile), Box<Outcome>> =
@@ -375,9 +386,9 @@ impl<'a> Conductor<'a> {
             Err(outcome) => self.take_in(*outcome),
             Ok((file, source)) => {
                 let (familiar, trusted) = self.parent.familiar(before.as_ref(), hands.tools.cutter.params());
-                let familiar = (&familiar, trusted);
+                let before = Before { node: before.as_ref(), familiar: &familiar, trusted };
                 let large =
-                    hands.reader.read(number, file, source, familiar, &hands.sender, Done::Chunk, scope)?;
+                    hands.reader.read(number, file, source, &before, &hands.sender, Done::Chunk, scope)?;
                 self.large.insert(number, large);
                 self.settle_large(number, hands)?;
                 self.take_results(hands, IN_FLIGHT_BYTES)
@@ -400,7 +411,7 @@ impl<'a> Conductor<'a> {
         if let Some(node) = &outcome.node {
             self.tally.file(outcome.compared, node.size, outcome.read_bytes);
         }
-        self.builder.fill(outcome.slot, outcome.node, self.session)
+        self.builder.fill(outcome.slot, outcome.node, self.ancestry)
     }
 
     fn handle(&mut self, done: Done, hands: &Hands<'_, '_>) -> Result<()> {

@@ -5,22 +5,27 @@
 //! Memory: [`WINDOWS`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
 //! file is; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
 //! tensor, and while its header is made into a seam table up to 90 MiB at the limits of
-//! [`crate::chunk::safetensors`] (2 MiB for a thousand tensors). The one thread that reads
+//! [`crate::chunk::safetensors`] (2 MiB for a thousand tensors); what [`super::kin`] keeps of older
+//! versions, and the bases that workers read. The one thread that reads
 //! sees one sequential pass; each byte is copied once out of the file, and what follows the
 //! last cut once more, to the next window.
 
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex};
 
 use rayon::ThreadPool;
 
 use super::familiar::Familiar;
+use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
 use super::seams::{ENOUGH_BYTES, Layout};
 use crate::error::{Error, Problem, Result};
 use crate::format::content::Entry;
+use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
+use crate::repo::renew::OldLists;
 use crate::source::{Segment, SourceFile};
 
 /// New bytes of a window.
@@ -90,12 +95,24 @@ pub struct LargeFile {
     file: ToRead,
     source: SourceFile,
     layout: Layout,
+    /// Lists of what the parent has in its place.
+    old: OldLists,
     parts: Vec<Part>,
     awaited: usize,
     read_bytes: u64,
     live: Option<Problem>,
     complete: bool,
     problems: Vec<Problem>,
+}
+
+/// What the parent snapshot has in the place of a file.
+pub struct Before<'b> {
+    /// Its node.
+    pub node: Option<&'b Node>,
+    /// Its chunks.
+    pub familiar: &'b Familiar,
+    /// May they be taken over without a look-up?
+    pub trusted: bool,
 }
 
 /// A chunk that was stored: number of its file, number of its part, its id.
@@ -108,16 +125,15 @@ pub struct LargeReader<'t, 'a> {
     pub windows: Arc<Windows>,
 }
 
-impl<'t> LargeReader<'t, '_> {
+impl<'t, 'a> LargeReader<'t, 'a> {
     /// Reads the file to its end and hands its chunks to the pool; the results come through
-    /// `done`. `familiar` are the chunks of the parent's file, and whether they may be taken
-    /// over without a look-up. The outcome follows once all of them are in ([`LargeFile::finish`]).
+    /// `done`. The outcome follows once all of them are in ([`LargeFile::finish`]).
     pub fn read<'s, F>(
         &self,
         number: u64,
         file: ToRead,
         source: SourceFile,
-        familiar: (&Familiar, bool),
+        before: &Before<'_>,
         done: &Sender<F>,
         wrap: fn(ChunkDone) -> F,
         scope: &rayon::Scope<'s>,
@@ -129,6 +145,10 @@ impl<'t> LargeReader<'t, '_> {
         let mut large = LargeFile {
             file,
             layout: Layout::opaque(source.size()),
+            old: before
+                .node
+                .map(|n| OldLists::of(&n.content, self.tools.ancestry.reader()))
+                .unwrap_or_default(),
             source,
             parts: Vec::new(),
             awaited: 0,
@@ -137,11 +157,14 @@ impl<'t> LargeReader<'t, '_> {
             complete: true,
             problems: Vec::new(),
         };
+        let mut kin = None;
         for segment in large.source.segments() {
             match segment {
                 Segment::Hole { len, .. } => large.parts.push(Part::Entry(Entry::Hole { len })),
                 Segment::Data { offset, len } => {
-                    if !self.read_data(number, &mut large, offset, len, familiar, done, wrap, scope)? {
+                    if !self
+                        .read_data(number, &mut large, offset, len, before, &mut kin, done, wrap, scope)?
+                    {
                         large.complete = false;
                         break;
                     }
@@ -159,7 +182,8 @@ impl<'t> LargeReader<'t, '_> {
         large: &mut LargeFile,
         offset: u64,
         len: u64,
-        familiar: (&Familiar, bool),
+        before: &Before<'_>,
+        kin: &mut Option<Arc<Kin<'a>>>,
         done: &Sender<F>,
         wrap: fn(ChunkDone) -> F,
         scope: &rayon::Scope<'s>,
@@ -170,7 +194,6 @@ impl<'t> LargeReader<'t, '_> {
     {
         let cutter = self.tools.cutter;
         let mut regions = large.layout.within(offset, len);
-        let (familiar, trusted) = (familiar.0, familiar.1);
         let mut window = self.windows.take();
         // Bytes at the front of the window that were read before, and where they stand in the stretch.
         let (mut held, mut start) = (0usize, 0u64);
@@ -183,7 +206,7 @@ impl<'t> LargeReader<'t, '_> {
                 // What was read before is whole; what stands in the window is stored as it is.
                 large.problems.push(problem);
                 let rest = std::iter::once(0..held).filter(|r| !r.is_empty()).collect();
-                self.spawn(number, large, window, rest, done, wrap, scope);
+                self.spawn(number, large, window, offset + start, kin, rest, done, wrap, scope);
                 return Ok(false);
             }
             if offset == 0 && start == 0 && held == 0 {
@@ -191,6 +214,8 @@ impl<'t> LargeReader<'t, '_> {
                 large.layout =
                     Layout::of(&buffer[..fresh], large.source.size(), cutter.params(), self.tools.session)?;
                 regions = large.layout.within(offset, len);
+                let (path, seams) = (large.file.at.path().as_os_str().as_bytes(), &large.layout.seams);
+                *kin = self.tools.ancestry.kin(path, before.node, seams, &buffer[..fresh]).map(Arc::new);
             }
             large.read_bytes += fresh as u64;
             self.tools.progress.advance(0, fresh as u64);
@@ -198,11 +223,12 @@ impl<'t> LargeReader<'t, '_> {
             let buffer = &buffer[..filled];
             let repo = self.tools.session.repo();
             let mut from = 0;
-            let known = self.pool.install(|| familiar.unchanged(repo, buffer, offset + start, &regions));
+            let known =
+                self.pool.install(|| before.familiar.unchanged(repo, buffer, offset + start, &regions));
             let mut ranges = Vec::new();
             for chunk in known {
                 let to = from + chunk.len as usize;
-                if ranges.is_empty() && (trusted || self.still_there(chunk.id)?) {
+                if ranges.is_empty() && (before.trusted || self.still_there(chunk.id)?) {
                     large.parts.push(Part::Entry(Entry::Chunk { id: chunk.id, len: chunk.len }));
                 } else {
                     // Lost meanwhile: stored again, and what follows keeps its order behind it.
@@ -221,7 +247,7 @@ impl<'t> LargeReader<'t, '_> {
             }
             let last = from;
             if start + last as u64 == len {
-                self.spawn(number, large, window, ranges, done, wrap, scope);
+                self.spawn(number, large, window, offset + start, kin, ranges, done, wrap, scope);
                 return Ok(true);
             }
             if last == 0 && fresh == 0 {
@@ -230,8 +256,8 @@ impl<'t> LargeReader<'t, '_> {
             let mut next = self.windows.take();
             held = filled - last;
             next.room(held).copy_from_slice(&window.bytes[last..filled]);
+            self.spawn(number, large, window, offset + start, kin, ranges, done, wrap, scope);
             start += last as u64;
-            self.spawn(number, large, window, ranges, done, wrap, scope);
             window = next;
         }
     }
@@ -247,6 +273,8 @@ impl<'t> LargeReader<'t, '_> {
         number: u64,
         large: &mut LargeFile,
         window: Window,
+        at: u64,
+        kin: &Option<Arc<Kin<'a>>>,
         ranges: Vec<Range<usize>>,
         done: &Sender<F>,
         wrap: fn(ChunkDone) -> F,
@@ -264,9 +292,15 @@ impl<'t> LargeReader<'t, '_> {
                 large.awaited += 1;
             }
             let (window, done, session) = (window.clone(), done.clone(), self.tools.session);
+            let kin = kin.clone();
             scope.spawn(move |_| {
                 for (part, range) in (first..).zip(task) {
-                    let store = || session.store(BlobKind::Chunk, &window.bytes[range]).map(|s| s.id);
+                    let offset = at + range.start as u64;
+                    let bytes = &window.bytes[range];
+                    let store = || match &kin {
+                        Some(kin) => kin.store(session, bytes, offset),
+                        None => session.store(BlobKind::Chunk, bytes).map(|stored| stored.id),
+                    };
                     let stored = reading::or_panicked(store);
                     // The receiver is gone only when the run has failed already.
                     drop(done.send(wrap((number, part, stored))));
@@ -319,7 +353,8 @@ impl LargeFile {
                 Part::Chunk { id: None, .. } => Err(Error::Internal("a chunk without an id".into())),
             })
             .collect::<Result<_>>()?;
-        let content = tools.session.store_content(entries)?;
+        let reader = tools.ancestry.reader();
+        let content = tools.session.renew_content(entries, &self.old, reader)?;
         tools.progress.advance(1, 0);
         Ok(reading::close(
             self.file,

@@ -11,9 +11,11 @@
 //! queued (not read yet), one buffer of a whole small file for each worker, and the nodes of
 //! the directories that are not finished.
 
+mod ancestry;
 mod builder;
 mod conductor;
 mod familiar;
+mod kin;
 mod large;
 mod options;
 mod parent;
@@ -21,6 +23,7 @@ mod reading;
 mod seams;
 mod tally;
 
+pub use ancestry::Named;
 pub use options::{Parent, SnapshotOptions, SnapshotReport};
 pub use seams::table_of;
 
@@ -35,6 +38,7 @@ use crate::progress::Progress;
 use crate::repo::session::Session;
 use crate::repo::{PROGRAM, Repository};
 
+use ancestry::Ancestry;
 use conductor::Conductor;
 use parent::ParentSnapshot;
 
@@ -79,7 +83,8 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
         .map_err(|e| Error::Internal(format!("no CPU pool: {e}")))?;
 
     progress.phase("reading", None, None);
-    let mut conductor = Conductor::new(&session, options, &parent, progress)?;
+    let ancestry = Ancestry::new(&session, parent.id(), options.base.clone());
+    let mut conductor = Conductor::new(&session, options, &parent, &ancestry, progress)?;
     let root = conductor.walk(&pool, &cutter)?;
     let (mut tally, excluded) = conductor.finish();
     tally.refuse_silence(progress);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::ancestry::Named;
 use crate::error::Problem;
 use crate::id::SnapshotId;
 
@@ -39,6 +40,9 @@ pub struct SnapshotOptions {
     pub follow_outside: bool,
     /// What to compare with.
     pub parent: Parent,
+    /// Where new content finds what it is stored as the difference to, instead of in recent
+    /// snapshots.
+    pub base: Option<Named>,
     /// Read every file, whatever the parent says.
     pub force: bool,
     /// A changed inode number alone is no change.

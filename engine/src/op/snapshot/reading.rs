@@ -8,7 +8,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::ancestry::Ancestry;
 use super::builder::Slot;
+use super::kin::LEAST_BYTES;
 use super::seams::Layout;
 use super::tally::Compared;
 use crate::chunk::Cutter;
@@ -29,6 +31,8 @@ pub const WHOLE_FILE_BYTES: u64 = 4 << 20;
 
 /// A file that must be read.
 pub struct ToRead {
+    /// What the parent snapshot has in its place, if that is a file.
+    pub before: Option<Node>,
     pub at: At,
     pub stat: Stat,
     pub node: Node,
@@ -49,6 +53,7 @@ pub struct Outcome {
 /// What reading files needs to know; shared by all workers.
 pub struct Tools<'a> {
     pub session: &'a Session,
+    pub ancestry: &'a Ancestry<'a>,
     pub cutter: &'a Cutter,
     pub names: &'a Names,
     pub progress: &'a dyn Progress,
@@ -167,6 +172,7 @@ fn read_whole(
     let (mut read_bytes, mut complete, mut live) = (0, true, None);
     let mut problems = Vec::new();
     let mut layout = Layout::opaque(source.size());
+    let mut kin = None;
     for segment in source.segments() {
         let Segment::Data { offset, len } = segment else {
             content.push(Entry::Hole { len: segment.len() });
@@ -195,11 +201,21 @@ fn read_whole(
         if offset == 0 {
             layout = Layout::of(data, source.size(), tools.cutter.params(), tools.session)?;
         }
+        if offset == 0 && data.len() >= LEAST_BYTES {
+            let path = file.at.path().as_os_str().as_bytes();
+            kin = tools.ancestry.kin(path, file.before.as_ref(), &layout.seams, data);
+        }
         let regions = layout.within(offset, got as u64);
         let mut start = 0;
         for end in tools.cutter.cut_regions_alone(data, offset, &regions) {
-            let stored = neighbours.store(&data[start..end])?;
-            content.push(Entry::Chunk { id: stored.id, len: u32::try_from(end - start).unwrap_or(u32::MAX) });
+            let bytes = &data[start..end];
+            let id = match &kin {
+                Some(kin) if bytes.len() >= LEAST_BYTES => {
+                    kin.store(tools.session, bytes, offset + start as u64)?
+                }
+                _ => neighbours.store(bytes)?.id,
+            };
+            content.push(Entry::Chunk { id, len: u32::try_from(end - start).unwrap_or(u32::MAX) });
             start = end;
         }
         if (got as u64) < segment.len() {

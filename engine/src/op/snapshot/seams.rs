@@ -25,6 +25,8 @@ pub struct Layout {
     regions: Vec<Region>,
     /// The seam table, if the file has parts with names.
     pub table: Option<BlobId>,
+    /// What stands in it; not of an older version.
+    pub seams: Vec<Seam>,
 }
 
 impl Layout {
@@ -37,14 +39,14 @@ impl Layout {
         if check_regions(&regions, size, params).is_err() {
             return Ok(Self::opaque(size));
         }
-        let table = wire::encode(&table(header));
-        let table = session.store(BlobKind::Seams, &table)?.id;
-        Ok(Self { regions, table: Some(table) })
+        let table = table(header);
+        let id = session.store(BlobKind::Seams, &wire::encode(&table))?.id;
+        Ok(Self { regions, table: Some(id), seams: table.seams })
     }
 
     /// Of a file of which nothing is known.
     pub fn opaque(size: u64) -> Self {
-        Self { regions: Opaque::layout(size), table: None }
+        Self { regions: Opaque::layout(size), table: None, seams: Vec::new() }
     }
 
     /// The same layout that [`Layout::of`] gave when the node of a parent was made. `None` if that
@@ -57,7 +59,7 @@ impl Layout {
         }
         let regions = safetensors::regions(table.seams.iter().map(|seam| (seam.offset, seam.len)));
         check_regions(&regions, node.size, params).ok()?;
-        Some(Self { regions, table: Some(id) })
+        Some(Self { regions, table: Some(id), seams: Vec::new() })
     }
 
     /// The region that holds a byte.

@@ -1,0 +1,270 @@
+//! Weekly versions of models: what a week costs, wherever the file lies, how high chains grow, and
+//! that every week comes back byte for byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ballast::chunk::CutParams;
+use ballast::crypto::kdf;
+use ballast::format::content::Entry;
+use ballast::format::ledger::{Event, ForgetV1};
+use ballast::id::{BlobKind, BlobRef, SessionId, SnapshotId};
+use ballast::op::prune::{self, MaxUnused, PruneOptions};
+use ballast::op::snapshot::{Named, SnapshotOptions, SnapshotReport};
+use ballast::progress::Silent;
+use ballast::repo::InitOptions;
+use ballast::repo::ledger::Append;
+use ballast::repo::reader::Reader;
+use support::models::{Tensor, file, transformer};
+use support::{Place, Seen, assert_same, bytes, look, of, put, tiny, walk_back};
+
+/// Chunks of 64 KiB on average, for models of a few megabytes.
+fn middle() -> InitOptions {
+    let cut = CutParams { min: 16 << 10, avg: 64 << 10, max: 256 << 10, ..CutParams::default() };
+    InitOptions { cut, ..tiny() }
+}
+
+fn temp() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap().join("models");
+    fs::create_dir(&top).unwrap();
+    (dir, top)
+}
+
+/// A model whose numbers are spread as weights are: signs and low bits at random, few exponents.
+fn model(seed: u64) -> Vec<Tensor> {
+    let mut tensors = transformer(seed, 2, 256, 2000);
+    for data in tensors.iter_mut().map(|t| &mut t.data) {
+        for element in data.chunks_exact_mut(2) {
+            element[1] = (element[1] & 0x80) | 0x3c | (element[1] & 0x01);
+        }
+    }
+    tensors
+}
+
+/// A week of training: every number moves a little.
+fn trained(tensors: &[Tensor], week: u64) -> Vec<Tensor> {
+    let mut out = tensors.to_vec();
+    for (n, tensor) in (0..).zip(&mut out) {
+        let noise = bytes(week * 1000 + n, tensor.data.len() / 2);
+        for (element, noise) in tensor.data.chunks_exact_mut(2).zip(noise) {
+            let step = u16::from(noise % 5).wrapping_sub(2);
+            let value = u16::from_le_bytes([element[0], element[1]]).wrapping_add(step);
+            element.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    out
+}
+
+fn len(tensors: &[Tensor]) -> u64 {
+    tensors.iter().map(|t| t.data.len() as u64).sum()
+}
+
+fn taken(place: &Place, options: &SnapshotOptions, top: &Path) -> (SnapshotReport, BTreeMap<PathBuf, Seen>) {
+    let report = place.run(options).unwrap();
+    assert_eq!(report.problems, []);
+    let seen = look(top);
+    assert_same(&place.open_bare(), report.snapshot.unwrap(), top, &seen);
+    (report, seen)
+}
+
+/// The heights of the chunks of one file in a snapshot.
+fn heights(place: &Place, id: SnapshotId, path: &Path) -> Vec<u8> {
+    let repo = place.open_bare();
+    let reader = Reader::open(&repo).unwrap();
+    let mut heights = Vec::new();
+    walk_back(&reader, repo.snapshot(id).unwrap().record.root, Path::new("/"), &mut |at, node| {
+        if at == path {
+            for piece in reader.pieces(&node.content)?.0 {
+                if let Entry::Chunk { id, len } = piece.entry {
+                    let places = reader.places().places(&BlobRef::new(BlobKind::Chunk, id))?;
+                    // Small ones share frames, alone.
+                    if len >= 64 << 10 {
+                        heights.push(places[0].height);
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert!(heights.len() > 5, "{}", path.display());
+    heights
+}
+
+fn forget(place: &Place, ids: &[SnapshotId]) {
+    let repo = place.open_bare();
+    let mut ledger = repo.ledger(true).unwrap();
+    let event = Event::Forget(ForgetV1 { snapshots: ids.to_vec(), reason: "test".into() });
+    assert_eq!(ledger.append(&repo, SessionId([7; 16]), &event).unwrap(), Append::Done);
+    ids.iter().for_each(|id| ballast::store::Store::remove(&*place.store, &(*id).into()).unwrap());
+}
+
+#[test]
+fn a_week_costs_what_changed_and_chains_stay_short() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let path = top.join("model.safetensors");
+    let mut weeks = model(1);
+    let mut all = Vec::new();
+    let total = len(&weeks);
+    for week in 0..9u64 {
+        put(&path, &file(&weeks, "weekly"));
+        let (report, seen) = taken(&place, &of(&top), &top);
+        let id = report.snapshot.unwrap();
+        let heights = heights(&place, id, &path);
+        let most = heights.iter().copied().max().unwrap();
+        assert!(most <= 3, "week {week}: {heights:?}");
+        let share = report.stored_bytes as f64 / total as f64;
+        match week {
+            0 => assert!(share < 0.8 && most == 0, "{share}"),
+            // The root is far away by then: either it still serves, or a new one begins.
+            4 | 8 => assert!(share < 0.8, "week {week}: {share}"),
+            _ => assert!(share < 0.4, "week {week}: {share}"),
+        }
+        all.push((id, seen));
+        weeks = trained(&weeks, week + 1);
+    }
+    for (id, seen) in &all {
+        assert_same(&place.open_bare(), *id, &top, seen);
+    }
+    // Bases outlive the snapshots they came with.
+    let gone: Vec<SnapshotId> = [0, 1, 2, 5, 6].map(|week: usize| all[week].0).into();
+    forget(&place, &gone);
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    for _ in 0..2 {
+        prune::run(&place.open(), &options, &Silent).unwrap();
+        for (id, seen) in all.iter().filter(|(id, _)| !gone.contains(id)) {
+            assert_same(&place.open_bare(), *id, &top, seen);
+        }
+    }
+    put(&path, &file(&weeks, "weekly"));
+    taken(&place, &of(&top), &top);
+}
+
+/// The same model in a folder of another name, in two files, and with a grown vocabulary.
+#[test]
+fn kin_is_found_wherever_the_file_lies() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let first = model(2);
+    let total = len(&first);
+    put(top.join("checkpoint-1000/model.safetensors"), &file(&first, ""));
+    taken(&place, &of(&top), &top);
+
+    let second = trained(&first, 1);
+    fs::remove_dir_all(top.join("checkpoint-1000")).unwrap();
+    put(top.join("checkpoint-2000/model.safetensors"), &file(&second, ""));
+    let (report, _) = taken(&place, &of(&top), &top);
+    let share = report.stored_bytes as f64 / total as f64;
+    assert!(share < 0.4, "another folder: {share}");
+
+    let third = trained(&second, 2);
+    fs::remove_dir_all(top.join("checkpoint-2000")).unwrap();
+    let (a, b) = third.split_at(third.len() / 2);
+    put(top.join("sharded/model-00001-of-00002.safetensors"), &file(b, ""));
+    put(top.join("sharded/model-00002-of-00002.safetensors"), &file(a, ""));
+    let (report, _) = taken(&place, &of(&top), &top);
+    let share = report.stored_bytes as f64 / total as f64;
+    assert!(share < 0.4, "in two files: {share}");
+
+    // Another snapshot set altogether, with eight rows more.
+    let mut fourth = trained(&third, 3);
+    let width = fourth[0].shape[1];
+    fourth[0].shape[0] += 8;
+    fourth[0].data.extend(bytes(99, usize::try_from(8 * width * 2).unwrap()));
+    let elsewhere = top.parent().unwrap().join("elsewhere");
+    put(elsewhere.join("m.safetensors"), &file(&fourth, ""));
+    let (report, _) = taken(&place, &of(&elsewhere), &elsewhere);
+    assert_eq!(report.parent, None);
+    let share = report.stored_bytes as f64 / total as f64;
+    assert!(share < 0.4, "elsewhere, grown: {share}");
+}
+
+/// Two fine-tunes of one base side by side: the nearer one serves. And one can be named.
+#[test]
+fn of_several_candidates_the_nearest_serves() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let (cats, dogs) = (model(3), model(4));
+    let total = len(&cats);
+    put(top.join("cats.safetensors"), &file(&cats, ""));
+    put(top.join("dogs.safetensors"), &file(&dogs, ""));
+    let first = taken(&place, &of(&top), &top).0.snapshot.unwrap();
+    for (name, old, week) in [("x", &dogs, 1), ("y", &cats, 2)] {
+        put(top.join(name).join("model.safetensors"), &file(&trained(old, week), ""));
+        let (report, _) = taken(&place, &of(&top), &top);
+        let share = report.stored_bytes as f64 / total as f64;
+        assert!(share < 0.4, "{name}: {share}");
+    }
+    for (base, cheap) in [("/cats.safetensors", true), ("/dogs.safetensors", false)] {
+        let place = Place::new(&middle());
+        let first = {
+            fs::remove_dir_all(&top).unwrap();
+            put(top.join("cats.safetensors"), &file(&cats, ""));
+            put(top.join("dogs.safetensors"), &file(&dogs, ""));
+            taken(&place, &of(&top), &top).0.snapshot.unwrap()
+        };
+        put(top.join("z.safetensors"), &file(&trained(&cats, 7), ""));
+        let path = [top.to_str().unwrap(), base].concat().into_bytes();
+        let options = SnapshotOptions { base: Some(Named { snapshot: first, path }), ..of(&top) };
+        let (report, _) = taken(&place, &options, &top);
+        let share = report.stored_bytes as f64 / total as f64;
+        assert_eq!(share < 0.4, cheap, "{base}: {share}");
+    }
+    let _ = first;
+}
+
+/// Files of which nothing is known: the same stretch of the same path.
+#[test]
+fn any_large_file_is_stored_against_its_older_self() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let mut image = bytes(5, 6 << 20);
+    put(top.join("disk.img"), &image);
+    taken(&place, &of(&top), &top);
+    // One byte in every 20,000: no chunk stays what it was.
+    for at in (0..image.len()).step_by(20_000) {
+        image[at] ^= 1;
+    }
+    put(top.join("disk.img"), &image);
+    let (report, _) = taken(&place, &of(&top), &top);
+    let share = report.stored_bytes as f64 / image.len() as f64;
+    assert!(share < 0.05, "{share}");
+    // Something else altogether under that name: never larger than alone.
+    let other = bytes(6, 6 << 20);
+    put(top.join("disk.img"), &other);
+    let (report, _) = taken(&place, &of(&top), &top);
+    assert!(report.stored_bytes < other.len() as u64 * 102 / 100);
+}
+
+/// The figures of the real weeks, each against the one before, in place.
+#[test]
+fn real_fine_tune_weeks() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/minilm-weeks");
+    if !data.join("week0.safetensors").exists() {
+        println!("skipped: no real weeks beside the project");
+        return;
+    }
+    for (prefix, limits) in [("week", &[0.672, 0.205, 0.172, 0.172][..]), ("f32-week", &[0.85, 0.605, 0.585])]
+    {
+        let (_dir, top) = temp();
+        let place = Place::new(&InitOptions { kdf: kdf::CHEAP, reserve_bytes: 0, ..InitOptions::default() });
+        let path = top.join("model.safetensors");
+        let mut all = Vec::new();
+        for (week, limit) in limits.iter().enumerate() {
+            fs::copy(data.join(format!("{prefix}{week}.safetensors")), &path).unwrap();
+            let size = fs::metadata(&path).unwrap().len();
+            let (report, seen) = taken(&place, &of(&top), &top);
+            let share = report.stored_bytes as f64 / size as f64;
+            println!("{prefix}{week}: {share:.4} of {size} bytes stored, asked {limit}");
+            // Padding of a run's last packs is counted here: a few per cent of a small file.
+            assert!(share < limit * 1.06, "{prefix}{week}: {share}");
+            all.push((report.snapshot.unwrap(), seen));
+        }
+        for (id, seen) in &all {
+            assert_same(&place.open_bare(), *id, &top, seen);
+        }
+    }
+}
