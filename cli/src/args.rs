@@ -1,5 +1,6 @@
 //! What can be typed. The doc comments are the help: written for a tired person.
 
+mod check;
 mod key;
 mod look;
 mod restore;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use check::CheckArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
 pub use restore::{OverwriteArg, RestoreArgs};
@@ -99,6 +101,7 @@ pub enum Command {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Dump(DumpArgs),
+    Check(CheckArgs),
     /// Add, remove, change passwords; print a key, bring it back
     #[command(subcommand)]
     Key(KeyCommand),

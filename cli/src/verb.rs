@@ -1,6 +1,7 @@
 //! One file for each verb: resolve, call one function of the engine, render.
 
 mod cat;
+mod check;
 mod dump;
 mod init;
 mod key;
@@ -25,6 +26,7 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Ls(args) => ls::run(&args, p),
         Command::Restore(args) => restore::run(args, p),
         Command::Dump(args) => dump::run(&args, p),
+        Command::Check(args) => check::run(&args, p),
         Command::Key(command) => key::run(&command, p),
         Command::Cat(args) => cat::run(&args, p),
         Command::Version(_) => version::run(p),

@@ -162,12 +162,16 @@ pub fn fetch(
     })
 }
 
-fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Plain, Malformed> {
+/// Opens and decodes a frame that was read already.
+pub fn open(repo: &Repository, head: &FrameHead<'_>, stored: &[u8]) -> Result<Plain, Malformed> {
     if head.plain_len > MAX_FRAME_PLAIN_BYTES {
         return Err(Malformed::new(format!("states {} bytes of plaintext", head.plain_len)));
     }
     if !head.edges.is_empty() && Encoding::from_byte(head.encoding) != Some(Encoding::Delta) {
         return Err(Malformed::new("names bases that its encoding does not use"));
+    }
+    if stored.len() < SEAL_OVERHEAD as usize {
+        return Err(Malformed::new("is shorter than its seal"));
     }
     let (nonce, sealed) = stored.split_at(NONCE_LEN);
     let nonce = nonce.try_into().map_err(|_| Malformed::new("ends early"))?;

@@ -4,6 +4,7 @@
 pub mod cache;
 pub mod holdings;
 pub mod index;
+pub mod inspect;
 pub mod keys;
 pub mod keytext;
 pub mod lease;

@@ -139,6 +139,11 @@ impl Reader {
         self.blob_below(&BlobRef::new(kind, id), u16::from(u8::MAX) + 1)
     }
 
+    /// The bytes of this very copy, its id recomputed; its bases come from wherever they stand.
+    pub fn copy_at(&self, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
+        self.read_place(self.places().as_ref(), blob, place)
+    }
+
     /// The same, from a copy of a height below `ceiling`: so decoding always descends.
     fn blob_below(&self, blob: &BlobRef, ceiling: u16) -> Result<BlobBytes> {
         let mut reasons = Vec::new();
