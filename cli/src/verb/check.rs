@@ -95,7 +95,7 @@ fn print(report: &CheckReport, p: &mut Printer<'_>) {
     }
     for fault in report.faults.iter().take(SHOWN_FAULTS) {
         p.say("");
-        for line in fault_lines(fault, style) {
+        for line in fault_lines(fault, report.method, style) {
             p.data(&line);
         }
     }
@@ -160,10 +160,13 @@ fn read(r: &CheckReport, c: &Counts) -> String {
 }
 
 fn note_text(note: &Note) -> String {
-    let mut text = match note.bytes {
-        0 => note.message.clone(),
-        bytes => format!("{} ({})", note.message, size(bytes)),
-    };
+    let mut text = note.message.clone();
+    if let Some(words) = text.strip_prefix(&note.count.to_string()) {
+        text = format!("{}{words}", count(note.count));
+    }
+    if note.bytes > 0 {
+        text.push_str(&format!(" ({})", size(note.bytes)));
+    }
     let cure = match note.kind {
         NoteKind::SpareKey => "; `ballast key remove` it, and add another",
         NoteKind::CondemnedPacks | NoteKind::ForgottenSnapshots | NoteKind::Unreferenced => {
@@ -189,7 +192,7 @@ fn marked(word: &str, text: &str, style: Style) -> Vec<String> {
     lines.iter().map(open).collect()
 }
 
-fn fault_lines(fault: &Fault, style: Style) -> Vec<String> {
+fn fault_lines(fault: &Fault, method: Method, style: Style) -> Vec<String> {
     let mut out = marked("fault", &format!("{}: {}", objects(fault), fault.reason), style);
     let mut say =
         |text: &str| {
@@ -199,8 +202,8 @@ fn fault_lines(fault: &Fault, style: Style) -> Vec<String> {
         };
     let touches = &fault.touches;
     if fault.lost_blobs > 0 {
-        let blobs = counted(fault.lost_blobs, "blob is", "blobs are");
-        say(&format!("{blobs} lost by it, as far as the repository goes"));
+        let blobs = counted(fault.lost_blobs, "blob", "blobs");
+        say(&format!("loses {blobs} that snapshots need"));
     }
     for id in touches.whole_snapshots.iter().take(10) {
         say(&format!("all of snapshot {}", id.short()));
@@ -221,7 +224,7 @@ fn fault_lines(fault: &Fault, style: Style) -> Vec<String> {
         if more > 0 {
             out.push(format!("         and {} more", count(more)));
         }
-    } else if nothing_lost(fault) {
+    } else if method != Method::Names && nothing_lost(fault) {
         out.push("       no file is touched".into());
     }
     let indent = "               ";

@@ -25,6 +25,9 @@ use crate::repo::index::PackNumber;
 use crate::repo::inspect::inspect;
 use crate::repo::reader::Reader;
 
+/// Packs found bad that a check reads though it is not asked to read data.
+const MAX_DOUBTFUL: usize = 64;
+
 /// What reading a pack has shown.
 #[derive(Debug, Clone, Default)]
 pub struct Reading {
@@ -80,6 +83,13 @@ impl Readings {
         self.done.get(pack).is_some_and(|reading| !reading.unread)
     }
 
+    /// Packs that are to be read now, if data is not asked for: those that were found bad. Without a
+    /// look all that is in them would be in doubt.
+    fn doubtful(holdings: &Holdings) -> Vec<PackId> {
+        let bad = holdings.packs.iter().filter(|p| p.bad && !p.condemned && p.info.standing);
+        bad.map(|p| p.info.id).take(MAX_DOUBTFUL).collect()
+    }
+
     /// Packs that are to be read now: those chosen at the first look that still stand and were not
     /// read yet.
     pub fn choose(
@@ -95,6 +105,7 @@ impl Readings {
         };
         let chosen = match &self.chosen {
             Some(chosen) => chosen,
+            None if !options.reads_data() => self.chosen.insert(Self::doubtful(holdings)),
             None => {
                 let candidates: Vec<Candidate> = (0..)
                     .zip(&holdings.packs)
@@ -130,6 +141,9 @@ pub fn read(
     readings: &mut Readings,
     progress: &dyn Progress,
 ) -> Result<()> {
+    if packs.is_empty() {
+        return Ok(());
+    }
     let total = packs.iter().map(|n| holdings.packs[*n as usize].info.size).sum();
     progress.phase("reading packs", Some(packs.len() as u64), Some(total));
     progress.unit("packs");

@@ -113,7 +113,8 @@ impl Findings {
         for (mut fault, reasons) in std::mem::take(&mut self.faults).into_iter().zip(self.reasons.drain(..)) {
             fault.reason = match reasons.more {
                 0 => reasons.first,
-                more => format!("{} (and {more} more)", reasons.first),
+                1 => format!("{}; one more thing is wrong with it", reasons.first),
+                more => format!("{}; {more} more things are wrong with it", reasons.first),
             };
             let next = FaultNumber::try_from(gathered.len()).unwrap_or(FaultNumber::MAX);
             let number =

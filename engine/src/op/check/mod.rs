@@ -4,7 +4,8 @@
 //!    snapshots, index objects.
 //! 2. `records` judges keys, config, ledger, snapshots and index objects; `packs` judges packs by
 //!    what the index and the store say of them.
-//! 3. `select` chooses packs to be read, `data` reads each of them once, whole.
+//! 3. `select` chooses packs to be read, `data` reads each of them once, whole; without a wish to read
+//!    data only those that were found bad before, so that what is lost with them is known.
 //! 4. `needs` walks from the snapshots to every blob, and finds who is to blame for what is lost.
 //! 5. `touches` names the files that are hit, only where there is damage.
 //! 6. `remember` writes to the ledger which packs were found good or bad.
@@ -84,12 +85,13 @@ fn settle(
     let mut attempt = 1;
     loop {
         let scene = Scene::read(repo, progress)?;
-        let (mut report, moved) = examine(repo, options, scene, readings, progress)?;
+        let last = attempt == ATTEMPTS;
+        let (mut report, moved) = examine(repo, options, scene, readings, last, progress)?;
         report.attempts = attempt;
         if !moved {
             return Ok(report);
         }
-        if attempt == ATTEMPTS {
+        if last {
             // What two looks saw, one after the other, is no passing state of another run.
             report.faults.retain(|fault| before.iter().flatten().any(|old| old.is_same(fault)));
             report.notes.push(Note::new(
@@ -109,19 +111,18 @@ fn examine(
     options: &CheckOptions,
     mut scene: Scene,
     readings: &mut Readings,
+    last: bool,
     progress: &dyn Progress,
 ) -> Result<(CheckReport, bool)> {
     let mut found = Findings::default();
     let mut report = CheckReport::new(repo, options);
     records::judge(repo, &scene, &mut found, &mut report)?;
     packs::judge(repo, &mut scene, &mut found, &mut report, progress)?;
-    if options.reads_data() {
-        let chosen = readings.choose(repo, options, &scene)?;
-        let reader = Reader::with_places(repo, scene.holdings.clone());
-        data::read(&reader, &scene.holdings, &chosen, options, readings, progress)?;
-        drop(reader);
-        data::judge(&mut scene, readings, &mut found, &mut report)?;
-    }
+    let chosen = readings.choose(repo, options, &scene)?;
+    let reader = Reader::with_places(repo, scene.holdings.clone());
+    data::read(&reader, &scene.holdings, &chosen, options, readings, progress)?;
+    drop(reader);
+    data::judge(&mut scene, readings, &mut found, &mut report)?;
     packs::judge_remembered(&mut scene, readings, &mut found)?;
     needs::mark_unfounded(repo, &mut scene)?;
 
@@ -136,7 +137,7 @@ fn examine(
     needs::blame(repo, &scene, &reader, &gaps, &mut found)?;
     notes::count(repo, &scene, &reach, &mut report);
     let moved = !found.is_empty() && scene.moved(repo)?;
-    if !moved {
+    if !moved || last {
         found.gather();
         touches::name(&scene, &reader, &mut found, &mut report, progress)?;
     }

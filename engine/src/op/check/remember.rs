@@ -16,12 +16,13 @@ const MAX_IDS: usize = 200_000;
 /// Appends as many entries as it takes; gives their numbers. It is no failure of a check if that
 /// cannot be done: the store may be read-only.
 pub fn verified(repo: &Repository, readings: &Readings, began: Stamp) -> Result<Vec<u64>> {
-    let (good, bad) = readings.verdicts();
+    let (good, mut bad) = readings.verdicts();
     if good.is_empty() && bad.is_empty() {
         return Ok(Vec::new());
     }
     // Who writes must have read every entry, and find none of them damaged.
     let mut ledger = repo.ledger(true)?;
+    bad.retain(|pack| !ledger.is_bad(pack));
     let session = SessionId(repo.surroundings().random()?);
     entries(&good, &bad, MAX_IDS, began)
         .into_iter()
