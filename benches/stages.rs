@@ -11,9 +11,11 @@ use ballast::crypto::hash::{IdKeys, object_name};
 use ballast::entropy::Surroundings;
 use ballast::error::Result;
 use ballast::id::{BlobKind, BlobRef};
+use ballast::op::check::{self, CheckOptions};
 use ballast::progress::Silent;
 use ballast::repo::session::Session;
 use ballast::repo::{InitOptions, OpenOptions, Repository};
+use ballast::store::local::LocalStore;
 use ballast::store::memory::MemoryStore;
 use ballast_benches::{noise, text, weights};
 use divan::counter::{BytesCount, ItemsCount};
@@ -116,6 +118,37 @@ fn look_up(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
         at = (at + 7919) % ids.len();
         index.usable_packs(black_box(&ids[at]))
+    });
+}
+
+/// `check --read-data` of 256 MiB by all threads, on a disk of memory where there is one.
+/// Throughput is of plaintext; noise is stored as it is.
+#[bench(args = ["noise", "weights", "text"], sample_count = 10)]
+fn check_data(bencher: Bencher<'_, '_>, kind: &str) {
+    const COUNT: usize = 256;
+    let memory = std::path::Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let dir = dir.expect("a temporary directory");
+    let store = Arc::new(LocalStore::new(dir.path()).expect("a directory"));
+    let init = InitOptions { kdf: ballast::crypto::kdf::CHEAP, ..InitOptions::default() };
+    let repo = Repository::init(store, b"bench", &init, &OpenOptions::default(), Surroundings::system())
+        .expect("a repository");
+    let mut session = Session::begin(&repo, "bench", false, &Silent).expect("a session");
+    for seed in 0..COUNT as u64 {
+        let data = match kind {
+            "weights" => weights(CHUNK, seed),
+            "text" => text(CHUNK, seed),
+            _ => noise(CHUNK, seed),
+        };
+        session.store(BlobKind::Chunk, &data).expect("a stored blob");
+    }
+    session.flush().expect("durable packs");
+    drop(session);
+    let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+    bencher.counter(BytesCount::new(COUNT * CHUNK)).bench_local(|| {
+        let report = check::run(&repo, &options, &Silent).expect("a check");
+        assert!(report.is_sound());
+        assert_eq!(report.counts.plain_bytes, (COUNT * CHUNK) as u64);
     });
 }
 

@@ -1,4 +1,7 @@
-//! Data for benches: numbers with the statistics of real weights, and text.
+//! Data for benches: numbers with the statistics of real weights, and text; whole repositories in
+//! [`synthetic`].
+
+pub mod synthetic;
 
 /// A small generator; good enough for data, and the same everywhere.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! What can be typed. The doc comments are the help: written for a tired person.
 
 mod change;
+mod check;
 mod forget;
 mod key;
 mod look;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use change::{RewriteArgs, TagArgs, TagCommand};
+pub use check::CheckArgs;
 pub use forget::ForgetArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
@@ -117,6 +119,7 @@ pub enum Command {
     #[command(subcommand)]
     Lock(LockCommand),
     Unlock(UnlockArgs),
+    Check(CheckArgs),
     /// Add, remove, change passwords; print a key, bring it back
     #[command(subcommand)]
     Key(KeyCommand),

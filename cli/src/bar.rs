@@ -36,6 +36,8 @@ pub struct Meter {
     files: Arc<[AtomicU64; 2]>,
     bytes: [AtomicU64; 2],
     shape: AtomicU8,
+    /// What is counted in this phase.
+    unit: Arc<Mutex<&'static str>>,
     shown: Mutex<Vec<Problem>>,
 }
 
@@ -67,6 +69,7 @@ impl Meter {
             files: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
             bytes: [AtomicU64::new(0), AtomicU64::new(0)],
             shape: AtomicU8::new(u8::MAX),
+            unit: Arc::new(Mutex::new("files")),
             shown: Mutex::default(),
         }
     }
@@ -100,17 +103,18 @@ impl Meter {
             self.bar.set_length(total.max(done));
         }
         if self.shape.swap(shape, Ordering::Relaxed) != shape {
-            let files = self.files.clone();
+            let (files, unit) = (self.files.clone(), self.unit.clone());
             let style =
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             let style = style.progress_chars("=> ").with_key(
                 "files",
                 move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
                     let [done, total] = [0, 1].map(|i| files[i].load(Ordering::Relaxed));
+                    let unit = *unit.lock().unwrap_or_else(|e| e.into_inner());
                     let _ = match total {
                         0 if done == 0 => Ok(()),
-                        0 => write!(out, "{} files", count(done)),
-                        _ => write!(out, "{}/{} files", count(done), count(total.max(done))),
+                        0 => write!(out, "{} {unit}", count(done)),
+                        _ => write!(out, "{}/{} {unit}", count(done), count(total.max(done))),
                     };
                 },
             );
@@ -126,10 +130,15 @@ impl Progress for Meter {
             pair[0].store(0, Ordering::Relaxed);
             pair[1].store(total.unwrap_or(0), Ordering::Relaxed);
         }
+        self.unit("files");
         self.bar.reset();
         self.bar.set_prefix(name);
         self.bar.set_message("");
         self.reshape();
+    }
+
+    fn unit(&self, plural: &'static str) {
+        *self.unit.lock().unwrap_or_else(|e| e.into_inner()) = plural;
     }
 
     fn found(&self, files: u64, bytes: u64) {

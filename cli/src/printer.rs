@@ -26,10 +26,10 @@ impl Style {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A word that opens a line: `error`, `warning`, `problem`, `note`, `hint`.
+    /// A word that opens a line: `error`, `fault`, `warning`, `problem`, `note`, `hint`.
     pub fn word(self, word: &str) -> String {
         let code = match word {
-            "error" => "1;31",
+            "error" | "fault" => "1;31",
             "warning" | "problem" => "1;33",
             "hint" => "36",
             _ => "1",
@@ -154,7 +154,7 @@ pub fn tell(err: &ErrOut, style: Style, word: &str, message: &str) {
 }
 
 /// Breaks `text` between words, so that lines have at most `columns` where words allow it.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split(' ') {
         match lines.last_mut() {

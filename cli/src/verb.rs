@@ -1,6 +1,7 @@
 //! One file for each verb: resolve, call one function of the engine, render.
 
 mod cat;
+mod check;
 mod dump;
 mod forget;
 mod init;
@@ -39,6 +40,7 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Ledger(args) => ledger::run(&args, p),
         Command::Lock(command) => lock::run(&command, p),
         Command::Unlock(args) => lock::remove(&args, p),
+        Command::Check(args) => check::run(&args, p),
         Command::Key(command) => key::run(&command, p),
         Command::Prune(args) => prune::run(&args, p),
         Command::Cat(args) => cat::run(&args, p),

@@ -8,6 +8,8 @@ use crate::error::{Error, Problem, Result};
 pub trait Progress: Send + Sync {
     /// A new part of the work begins. Totals that are not known yet are `None`.
     fn phase(&self, _name: &'static str, _files: Option<u64>, _bytes: Option<u64>) {}
+    /// What this part counts, where it is not files; called after [`Progress::phase`].
+    fn unit(&self, _plural: &'static str) {}
     /// More was found to do than the totals said.
     fn found(&self, _files: u64, _bytes: u64) {}
     /// So much was done.

@@ -1,6 +1,7 @@
 //! The command line called as a function: exit codes, messages, JSON, passwords.
 
 mod calendar;
+mod check;
 mod errors;
 mod forgetting;
 mod keys;

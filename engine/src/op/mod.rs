@@ -2,6 +2,7 @@
 //! `Report` and a [`crate::progress::Progress`]. They do not import one another; what two of
 //! them share is in [`crate::repo`].
 
+pub mod check;
 pub mod dump;
 pub mod forget;
 pub mod ledger;

@@ -11,7 +11,7 @@ use crate::format::index::{IndexObject, IndexedPack};
 use crate::id::{BlobRef, IndexId, ObjectKind, PackId, SessionId};
 use crate::progress::Progress;
 use crate::repo::Repository;
-use crate::repo::index::inventory::Inventory;
+use crate::repo::index::inventory::{CopyNumber, FrameNumber, Inventory};
 use crate::repo::index::{self, PackInfo, PackNumber, Place, Places};
 use crate::repo::ledger::Ledger;
 
@@ -63,6 +63,8 @@ pub struct Holdings {
     pub disputed: Vec<(PackId, IndexId)>,
     /// Packs that stand, are named by no readable index object and not condemned.
     pub unlisted: Vec<PackId>,
+    /// Frames that are lost though their pack stands: for who has read it.
+    pub lost_frames: HashSet<FrameNumber>,
     numbers: HashMap<PackId, PackNumber>,
 }
 
@@ -157,6 +159,14 @@ impl Holdings {
             && held.flags == pack.flags
             && held.frames.1 as usize == pack.frames.len()
             && self.records(number).iter().eq(pack.frames.iter())
+    }
+
+    /// May this copy be relied on?
+    pub fn is_usable(&self, copy: CopyNumber) -> bool {
+        let frame = self.inventory.blobs()[copy as usize].frame;
+        let pack = self.inventory.frames()[frame as usize].pack;
+        self.packs[pack as usize].info.usable
+            && (self.lost_frames.is_empty() || !self.lost_frames.contains(&frame))
     }
 
     /// Number of a pack.

@@ -7,6 +7,7 @@ pub mod copier;
 pub mod frames;
 pub mod holdings;
 pub mod index;
+pub mod inspect;
 pub mod keys;
 pub mod keytext;
 pub mod lease;

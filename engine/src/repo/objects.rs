@@ -138,6 +138,12 @@ impl Repository {
             .map_err(|e| e.of(name))
     }
 
+    /// The config object as it stands now; what is used comes from it or, where it was damaged, from
+    /// its copy in the key file.
+    pub fn config_object(&self) -> Result<ConfigV1> {
+        read_config(self.store().as_ref(), self.keyring(), &self.config().repo_id)
+    }
+
     /// One index object.
     pub fn index_object(&self, id: IndexId) -> Result<IndexObject> {
         let name: ObjectName = id.into();

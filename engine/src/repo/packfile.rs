@@ -148,11 +148,35 @@ impl OpenPack {
 pub fn read_trailer(repo: &Repository, id: PackId) -> Result<(SessionId, IndexedPack)> {
     let name: ObjectName = id.into();
     let size = repo.store().stat(&name)?.size_bytes;
+    let tail = read_tail(repo, id, size, |offset, len| Ok(repo.store().get_range(&name, offset, len)?))?;
+    Ok((tail.session, tail.indexed))
+}
+
+/// What a pack says of itself at its end.
+pub struct Tail {
+    /// Who wrote it.
+    pub session: SessionId,
+    /// Its entry in an index object.
+    pub indexed: IndexedPack,
+    /// Length of the frame region: up to the trailer.
+    pub region_len: u64,
+    /// BLAKE3 of the frame region.
+    pub region_hash: [u8; 32],
+}
+
+/// Opens footer and trailer of a pack of `size` bytes, of which `read` gives stretches.
+pub fn read_tail<B: AsRef<[u8]>>(
+    repo: &Repository,
+    id: PackId,
+    size: u64,
+    read: impl Fn(u64, usize) -> Result<B>,
+) -> Result<Tail> {
+    let name: ObjectName = id.into();
     if !(MIN_PACK_LEN..=MAX_PACK_BYTES).contains(&size) {
         return Err(Error::corrupt(name, format!("is {size} bytes long")));
     }
-    let prefix = repo.store().get_range(&name, 0, PREFIX_LEN)?;
-    let prefix = Prefix::decode(&prefix, ObjectKind::Pack).map_err(|e| e.of(&name))?;
+    let prefix = read(0, PREFIX_LEN)?;
+    let prefix = Prefix::decode(prefix.as_ref(), ObjectKind::Pack).map_err(|e| e.of(&name))?;
     let open = |aad: Vec<u8>, sealed: &[u8]| -> Result<Vec<u8>, Malformed> {
         let (nonce, sealed) =
             sealed.split_at_checked(NONCE_LEN).ok_or_else(|| Malformed::new("ends early"))?;
@@ -160,13 +184,13 @@ pub fn read_trailer(repo: &Repository, id: PackId) -> Result<(SessionId, Indexed
         repo.keyring().key(Purpose::Trailer, prefix.epoch)?.open(&nonce, &aad, sealed)
     };
     let repo_id = &repo.config().repo_id;
-    let footer = repo.store().get_range(&name, size - FOOTER_LEN as u64, FOOTER_LEN)?;
-    let footer = open(footer_aad(repo_id, prefix.suite, prefix.epoch), &footer)
+    let footer = read(size - FOOTER_LEN as u64, FOOTER_LEN)?;
+    let footer = open(footer_aad(repo_id, prefix.suite, prefix.epoch), footer.as_ref())
         .and_then(|plain| Footer::decode(&plain, size))
         .map_err(|e| e.of(&name))?;
     let len = usize::try_from(footer.trailer_len).map_err(|_| Error::corrupt(&name, "has a huge trailer"))?;
-    let trailer = repo.store().get_range(&name, footer.trailer_offset, len)?;
-    let trailer = open(trailer_aad(repo_id, prefix.suite, prefix.epoch), &trailer)
+    let trailer = read(footer.trailer_offset, len)?;
+    let trailer = open(trailer_aad(repo_id, prefix.suite, prefix.epoch), trailer.as_ref())
         .and_then(|plain| Trailer::decode(&plain))
         .map_err(|e| e.of(&name))?;
     if trailer.region_len != footer.trailer_offset {
@@ -180,5 +204,6 @@ pub fn read_trailer(repo: &Repository, id: PackId) -> Result<(SessionId, Indexed
         epoch: prefix.epoch,
         frames: trailer.frames,
     };
-    Ok((trailer.session, indexed))
+    let (region_len, region_hash) = (trailer.region_len, trailer.region_hash);
+    Ok(Tail { session: trailer.session, indexed, region_len, region_hash })
 }

@@ -37,6 +37,8 @@ pub struct Gap {
     pub reason: String,
     /// Is it that it could not be found in any pack, rather than read?
     pub absent: bool,
+    /// Is it that no copy could be read, though there are some?
+    pub unread: bool,
 }
 
 /// What is said of a list or a part where it is referred to.
@@ -129,14 +131,15 @@ impl<'h> Reach<'h> {
         let mut why = Vec::new();
         for copy in copies {
             let frame = &inventory.frames()[inventory.blobs()[*copy as usize].frame as usize];
-            let pack = &self.holdings.packs[frame.pack as usize];
-            if pack.info.usable {
+            if self.holdings.is_usable(*copy) {
                 return None;
             }
-            let fault = match (pack.info.standing, pack.condemned) {
-                (false, _) => "is gone",
-                (true, true) => "is condemned",
-                (true, false) => "was found bad",
+            let pack = &self.holdings.packs[frame.pack as usize];
+            let fault = match (pack.info.standing, pack.condemned, pack.info.usable) {
+                (false, ..) => "is gone",
+                (true, true, _) => "is condemned",
+                (true, false, false) => "was found bad",
+                (true, false, true) => "has lost that frame",
             };
             why.push(format!("pack {} {fault}", pack.info.id.short()));
         }
@@ -145,7 +148,8 @@ impl<'h> Reach<'h> {
     }
 
     fn gap(&self, blob: BlobRef, reason: &str, absent: bool) {
-        locked(&self.gaps).entry(blob).or_insert_with(|| Gap { blob, reason: reason.into(), absent });
+        let gap = || Gap { blob, reason: reason.into(), absent, unread: false };
+        locked(&self.gaps).entry(blob).or_insert_with(gap);
     }
 
     fn state_that(&self, blob: BlobRef, stated: Stated) {
@@ -177,11 +181,12 @@ impl<'h> Reach<'h> {
             _ => self.reader.tree_blob(blob.kind, blob.id).map(|tree| self.tree(blob, &tree, found)),
         };
         match looked_into {
-            Err(error @ (Error::Missing { .. } | Error::Corrupt { .. })) => {
-                let reason = match error {
-                    Error::Missing { reason, .. } | Error::Corrupt { reason, .. } => reason,
-                    other => other.to_string(),
-                };
+            Err(Error::Missing { reason, .. }) => {
+                let gap = || Gap { blob: *blob, reason, absent: false, unread: true };
+                locked(&self.gaps).entry(*blob).or_insert_with(gap);
+                Ok(())
+            }
+            Err(Error::Corrupt { reason, .. }) => {
                 self.gap(*blob, &reason, false);
                 Ok(())
             }
@@ -306,8 +311,15 @@ impl<'h> Reach<'h> {
     fn choose<K: Ord>(&self, copies: &[CopyNumber], better: &impl Fn(CopyNumber) -> K) -> Option<CopyNumber> {
         let inventory = &self.holdings.inventory;
         let frame = |copy: CopyNumber| &inventory.frames()[inventory.blobs()[copy as usize].frame as usize];
-        let usable = |copy: &CopyNumber| self.holdings.packs[frame(*copy).pack as usize].info.usable;
+        let usable = |copy: &CopyNumber| self.holdings.is_usable(*copy);
         copies.iter().copied().filter(usable).min_by_key(|copy| (frame(*copy).height, better(*copy)))
+    }
+
+    /// The blobs whose bytes a frame is decoded against.
+    pub fn bases_of(&self, frame: FrameNumber) -> Vec<BlobRef> {
+        let inventory = &self.holdings.inventory;
+        let edges = inventory.edges_of(&inventory.frames()[frame as usize]);
+        edges.iter().flat_map(|edge| self.bytes_of_edge(edge.how, edge.kind, edge.id)).collect()
     }
 
     /// The blobs whose bytes an edge needs.

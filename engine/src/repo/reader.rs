@@ -160,6 +160,11 @@ impl Reader {
         self.blob_below(blob, u16::from(u8::MAX) + 1, Keep::Yes)
     }
 
+    /// The bytes of this very copy, its id recomputed; its bases come from wherever they stand.
+    pub fn copy_at(&self, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
+        self.read_place(self.places().as_ref(), blob, place, Keep::No)
+    }
+
     /// The same, from a copy of a height below `ceiling`: so decoding always descends.
     fn blob_below(&self, blob: &BlobRef, ceiling: u16, keep: Keep) -> Result<BlobBytes> {
         let mut reasons = Vec::new();

@@ -2,8 +2,8 @@
 //! without a cache, for a second process while the first has sled open, and for `check` and
 //! `prune`, which look at all of it.
 //!
-//! Memory: [`FrameRow`] 32 bytes a frame, [`BlobRow`] 44 and a number of 4 bytes a blob, 34 an
-//! edge; so some 50 MB for a million small blobs, 85 MB for a million large ones. A test holds
+//! Memory: [`FrameRow`] 32 bytes a frame, [`BlobRow`] 44, a number of 4 and a byte of [`Shelf`] a blob,
+//! 34 an edge; so some 50 MB for a million small blobs, 85 MB for a million large ones. A test holds
 //! these sizes.
 
 use crate::error::{Error, Result};
@@ -66,9 +66,56 @@ pub struct BlobRow {
 }
 
 impl BlobRow {
-    fn key(&self) -> Key {
-        key(self.kind, &self.id)
+    /// Kind and the first seven bytes of the id, in the order of [`key`].
+    fn lead(&self) -> u64 {
+        let [a, b, c, d, e, f, g, ..] = self.id.0;
+        u64::from_be_bytes([self.kind, a, b, c, d, e, f, g])
     }
+
+    fn is_same_blob(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.id == other.id
+    }
+}
+
+/// Blobs of one kind in the order of ids, found by the leading bits of an id: these are as good as
+/// random, so that a look-up touches a few rows and not one for each bit of their number.
+#[derive(Debug)]
+struct Shelf {
+    kind: u8,
+    /// How many leading bits of an id; its first rows are at `starts[those bits]`.
+    bits: u32,
+    starts: Vec<CopyNumber>,
+}
+
+/// Rows between two starts, on average.
+const ROWS_A_START: usize = 4;
+
+impl Shelf {
+    /// Of the rows `ids`, which begin at `first` in the order.
+    fn new(kind: u8, first: usize, ids: &[CopyNumber], blobs: &[BlobRow]) -> Self {
+        let bits = (ids.len() / ROWS_A_START).checked_ilog2().unwrap_or(0).min(28);
+        let mut starts = Vec::with_capacity((1 << bits) + 1);
+        // Below the bound that `add` checked.
+        let at = |row: usize| CopyNumber::try_from(first + row).unwrap_or(CopyNumber::MAX);
+        for (row, copy) in ids.iter().enumerate() {
+            let lead = leading(&blobs[*copy as usize].id, bits);
+            while starts.len() <= lead {
+                starts.push(at(row));
+            }
+        }
+        starts.resize((1 << bits) + 1, at(ids.len()));
+        Self { kind, bits, starts }
+    }
+
+    fn range(&self, id: &BlobId) -> std::ops::Range<usize> {
+        let lead = leading(id, self.bits);
+        self.starts[lead] as usize..self.starts[lead + 1] as usize
+    }
+}
+
+fn leading(id: &BlobId, bits: u32) -> usize {
+    let [a, b, c, d, ..] = id.0;
+    (u64::from(u32::from_be_bytes([a, b, c, d])) >> (32 - bits)) as usize
 }
 
 /// Sorted arrays of everything.
@@ -79,6 +126,7 @@ pub struct Inventory {
     edges: Vec<Edge>,
     /// Numbers of all copies by kind and id; copies of one blob in the order of frames.
     order: Vec<CopyNumber>,
+    shelves: Vec<Shelf>,
     sorted: bool,
 }
 
@@ -118,10 +166,20 @@ impl Inventory {
     pub fn sort(&mut self) {
         if !self.sorted || self.order.len() != self.blobs.len() {
             use rayon::prelude::*;
-            // Below the bound that `add` checked.
-            self.order = (0..u32::try_from(self.blobs.len()).unwrap_or(u32::MAX)).collect();
             let blobs = &self.blobs;
-            self.order.par_sort_unstable_by_key(|n| (blobs[*n as usize].key(), *n));
+            // Kind and the first bytes of the id beside the number: a comparison rarely looks further.
+            // Numbers are below the bound that `add` checked.
+            let mut rows: Vec<(u64, CopyNumber)> = (0..).zip(blobs).map(|(n, b)| (b.lead(), n)).collect();
+            let rest = |n: CopyNumber| (&blobs[n as usize].id, n);
+            rows.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1).cmp(&rest(b.1))));
+            self.order = rows.into_iter().map(|(_, n)| n).collect();
+            let kind = |n: &CopyNumber| blobs[*n as usize].kind;
+            let mut first = 0;
+            self.shelves.clear();
+            for ids in self.order.chunk_by(|a, b| kind(a) == kind(b)) {
+                self.shelves.push(Shelf::new(kind(&ids[0]), first, ids, blobs));
+                first += ids.len();
+            }
             self.sorted = true;
         }
     }
@@ -166,17 +224,18 @@ impl Inventory {
     /// All copies of a blob. [`Inventory::sort`] must have been called.
     pub fn copies(&self, kind: u8, id: &BlobId) -> &[CopyNumber] {
         debug_assert!(self.sorted);
-        let key = key(kind, id);
-        let start = self.order.partition_point(|n| self.blobs[*n as usize].key() < key);
-        let rest = &self.order[start..];
-        &rest[..rest.iter().take_while(|n| self.blobs[**n as usize].key() == key).count()]
+        let Some(shelf) = self.shelves.iter().find(|s| s.kind == kind) else { return &[] };
+        let near = &self.order[shelf.range(id)];
+        let start = near.partition_point(|n| self.blobs[*n as usize].id < *id);
+        let rest = &near[start..];
+        &rest[..rest.iter().take_while(|n| self.blobs[**n as usize].id == *id).count()]
     }
 
     /// Every blob once, by kind and id, with all its copies. [`Inventory::sort`] must have been
     /// called.
     pub fn distinct(&self) -> impl Iterator<Item = &[CopyNumber]> {
         debug_assert!(self.sorted);
-        self.order.chunk_by(|a, b| self.blobs[*a as usize].key() == self.blobs[*b as usize].key())
+        self.order.chunk_by(|a, b| self.blobs[*a as usize].is_same_blob(&self.blobs[*b as usize]))
     }
 
     /// Where a copy stands.
@@ -269,6 +328,35 @@ mod tests {
         all.add(8, &pack(&[(&[2], 0)])).unwrap();
         all.sort();
         assert_eq!(all.copies(0, &BlobId([2; 32])).len(), 1);
+    }
+
+    #[test]
+    fn look_ups_agree_with_a_plain_search() {
+        let mut all = Inventory::default();
+        let ids: Vec<[u8; 32]> = (0..3000u32)
+            .map(|i| match i % 3 {
+                // Some without anything random in front.
+                0 => std::array::from_fn(|at| if at == 31 { (i % 100) as u8 } else { 0 }),
+                1 => [0xff; 32],
+                _ => *blake3::hash(&i.to_le_bytes()).as_bytes(),
+            })
+            .collect();
+        for (number, part) in (0..).zip(ids.chunks(7)) {
+            let mut one = pack(&[(&[], 0)]);
+            let kind = number as u8 % 2 * 3;
+            one.frames[0].blobs = part.iter().map(|id| FrameBlob { kind, len: 1, id: BlobId(*id) }).collect();
+            all.add(number, &one).unwrap();
+        }
+        all.sort();
+        let absent = [[1; 32], [0xfe; 32], [0; 32]];
+        for id in ids.iter().chain(&absent).map(|id| BlobId(*id)) {
+            for kind in [0, 1, 3] {
+                let rows = (0..).zip(all.blobs());
+                let plain: Vec<CopyNumber> =
+                    rows.filter(|(_, b)| (b.kind, b.id) == (kind, id)).map(|(n, _)| n).collect();
+                assert_eq!(all.copies(kind, &id), plain);
+            }
+        }
     }
 
     #[test]
