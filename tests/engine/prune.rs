@@ -171,7 +171,9 @@ fn unused_bytes_may_stay_within_the_limit() {
         assert!(report.deleted_packs > 0);
         let left = report.plan.left_unused_bytes;
         let limit = options.max_unused.bytes(report.plan.used_bytes);
-        assert!(!repacks || left <= limit + 60_000, "{left} of {limit}");
+        // Beyond the limit stands only what copying would not win: frames of which half is needed. How
+        // many there are is for the random choice of packs to say.
+        assert!(!repacks || left <= limit + 200_000, "{left} of {limit}");
         scene.assert_whole("after");
     }
 }
@@ -618,4 +620,157 @@ fn small_packs_and_index_objects_are_merged() {
         read_back(&place.open_bare(), id).unwrap();
     }
     assert_same(&place.open(), *committed(&place).last().unwrap(), &top, &look(&top));
+}
+
+/// Too little room to store blobs alone: then the bases that they are differences to must stay.
+#[test]
+fn with_too_little_room_chains_stay_whole() {
+    let place = Place::default();
+    let chain = chained(&place, 4);
+    forget(&place, &[chain[0].0, chain[1].0, chain[2].0]);
+    let fault = Arc::new(FaultStore::new(place.store.clone()));
+    fault.set_quota(Some((48 << 20) + 20_000));
+    let report = prune::run(&place.open_through(fault), &all(), &Silent).unwrap();
+    assert!(report.plan.short_of_room && report.plan.unchained_blobs == 0, "{:?}", report.plan);
+    assert_chain(&place, &chain[3..]);
+    let report = pruned(&place, &all());
+    assert_eq!(report.plan.unchained_blobs, 1, "{:?}", report.plan);
+    assert_chain(&place, &chain[3..]);
+    assert_tight(&place);
+}
+
+/// Begins and flushes a session at the first listing of `kind` by a prune.
+fn begun_while_it_reads(place: &Arc<Place>, kind: ObjectKind, commit: bool) -> (PruneReport, BlobId) {
+    let fault = Arc::new(FaultStore::new(place.store.clone()));
+    let open: Arc<std::sync::Mutex<Option<(Session, BlobId)>>> = Arc::default();
+    let (theirs, slot, done) = (place.clone(), open.clone(), AtomicBool::new(false));
+    fault.set_hook(move |call| {
+        if call.method == Method::List && call.kind == Some(kind) && !done.swap(true, Ordering::SeqCst) {
+            let repo = theirs.open_bare();
+            let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+            let chunk = session.store(BlobKind::Chunk, &bytes(70, 80_000)).unwrap().id;
+            let root = tree_of(&session, chunk, 80_000);
+            let flushed = session.flush().unwrap();
+            if commit {
+                session.commit(&snapshot_of(root), None, flushed).unwrap();
+            }
+            *slot.lock().unwrap() = Some((session, root));
+        }
+    });
+    let report = prune::run(&place.open_through(fault.clone()), &all(), &Silent).unwrap();
+    fault.clear_hook();
+    let (mut session, root) = open.lock().unwrap().take().unwrap();
+    if !commit {
+        session.commit(&snapshot_of(root), None, Vec::new()).unwrap();
+    }
+    (report, root)
+}
+
+fn tree_of(session: &Session, chunk: BlobId, len: u32) -> BlobId {
+    let mut node = Node::blank(b"model", NodeKind::File);
+    node.content = vec![Entry::Chunk { id: chunk, len }];
+    node.size = len.into();
+    session.store_tree(vec![node]).unwrap()
+}
+
+/// A session begins after prune has listed packs and leases, and lists its packs before prune reads
+/// index objects: what is named and was not listed is nobody's to leave out.
+#[test]
+fn packs_that_were_put_after_the_listing_stay_listed() {
+    for (kind, commit) in [
+        (ObjectKind::Lease, false),
+        (ObjectKind::Ledger, false),
+        (ObjectKind::Snapshot, false),
+        (ObjectKind::Index, false),
+        (ObjectKind::Lease, true),
+        (ObjectKind::Ledger, true),
+        (ObjectKind::Index, true),
+    ] {
+        let scene = scene();
+        let place = &scene.place;
+        let (_, root) = begun_while_it_reads(place, kind, commit);
+        place.let_leases_lapse();
+        for _ in 0..2 {
+            pruned(place, &all());
+            let reader = Reader::open(&place.open_bare()).unwrap();
+            for blob in blobs_of(&reader, root).unwrap() {
+                reader.blob(blob.kind, blob.id).unwrap_or_else(|e| panic!("{kind:?}, {commit}: {e}"));
+            }
+        }
+        scene.assert_whole("beside a session");
+    }
+}
+
+/// A finished pack of a dead run holds differences to what was pruned since: it is not taken over.
+/// If its bases go only later, the run that took it over is told.
+#[test]
+fn a_pack_whose_bases_are_gone_is_not_adopted() {
+    for gone_before in [true, false] {
+        let place = Arc::new(Place::default());
+        let chain = chained(&place, 1);
+        let mut next = chain[0].1.clone();
+        (0..30).for_each(|at| next[at * 3000] ^= 1);
+        let fault = Arc::new(FaultStore::new(place.store.clone()));
+        let repo = place.open_through(fault.clone());
+        let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+        let reader = Reader::with_index(&repo, session.index().clone());
+        let base = BlobRef::new(BlobKind::Chunk, chain[0].2);
+        let chunk = session.store_against(BlobKind::Chunk, &next, &[base], &reader, Hint::NONE).unwrap().id;
+        // The pack is durable, the index object is not.
+        fault.die_at(2, Death::Before);
+        session.flush().unwrap_err();
+        drop((session, reader));
+        fault.assert_all_hit();
+        place.let_leases_lapse();
+        forget(&place, &[chain[0].0]);
+        let take_base_away = |place: &Place| {
+            let reader = Reader::open(&place.open_bare()).unwrap();
+            let at = reader.places().places(&base).unwrap().remove(0);
+            let pack = reader.places().pack(at.pack).unwrap().id;
+            let packs = vec![pack];
+            let entry =
+                ballast::format::ledger::CondemnV1 { packs, indexes: Vec::new(), snapshots: Vec::new() };
+            append(&place.open_bare(), &Event::Condemn(entry));
+        };
+        if gone_before {
+            take_base_away(&place);
+        }
+        let repo = place.open();
+        let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+        assert_eq!(session.stats().adopted_packs, u64::from(!gone_before));
+        let stored = session.store(BlobKind::Chunk, &next).unwrap();
+        assert_eq!((stored.id, stored.new), (chunk, gone_before));
+        let root = tree_of(&session, chunk, 100_000);
+        let flushed = session.flush().unwrap();
+        if !gone_before {
+            take_base_away(&place);
+        }
+        let id = session.commit(&snapshot_of(root), None, flushed).unwrap();
+        assert_eq!(session.stats().rescues, u64::from(!gone_before));
+        drop(session);
+        place.let_leases_lapse();
+        pruned(&place, &all());
+        assert_chain(&place, &[(id, next, chunk)]);
+    }
+}
+
+/// A newer program's word that came in the meantime binds this one too.
+#[test]
+fn what_is_forbidden_meanwhile_is_not_done() {
+    use ballast::format::config::Features;
+    use ballast::format::ledger::RaiseV1;
+    for kind in [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Ledger] {
+        let scene = scene();
+        let place = &scene.place;
+        let theirs = place.clone();
+        let (repo, hit) = interrupted_at(place, kind, 1, move || {
+            let features = Features { read_only: 1 << 40, ..Features::default() };
+            append(&theirs.open_bare(), &Event::Raise(RaiseV1 { features }));
+        });
+        let packs = place.names(ObjectKind::Pack);
+        let error = prune::run(&repo, &all(), &Silent).unwrap_err();
+        assert!(matches!(error, Error::ReadOnlyFeatures { .. }), "{error}");
+        assert!(hit.load(Ordering::SeqCst));
+        assert!(packs.iter().all(|pack| place.names(ObjectKind::Pack).contains(pack)), "nothing is deleted");
+    }
 }

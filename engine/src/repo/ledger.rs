@@ -256,7 +256,11 @@ impl Ledger {
 
     /// May this program write here?
     pub fn refuse_writing(&self, config: Features) -> Result<()> {
-        let set = self.features(config).read_only;
+        let all = self.features(config);
+        if let Some(names) = Features::names("incompatible", all.incompatible, Features::KNOWN.incompatible) {
+            return Err(Error::UnknownFeatures { names });
+        }
+        let set = all.read_only;
         if let Some(names) = Features::names("read-only", set, Features::KNOWN.read_only) {
             return Err(Error::ReadOnlyFeatures { names });
         }
@@ -272,8 +276,10 @@ impl Ledger {
         }
     }
 
-    /// Tries to write the next entry after this head.
+    /// Tries to write the next entry after this head. What was read since the run began may forbid it:
+    /// a newer program's entries may take away what this one relies on.
     pub fn append(&mut self, repo: &Repository, session: SessionId, event: &Event) -> Result<Append> {
+        self.refuse_writing(repo.config().features)?;
         let number = self.head() + 1;
         let previous = self.hashes_at(self.head()).and_then(|mut h| h.next().copied()).unwrap_or([0; 32]);
         let (kind, body) = event.encode();

@@ -17,7 +17,7 @@ use crate::codec::Hint;
 use crate::error::{Error, Result};
 use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::frame::{Edge, FrameBlob};
-use crate::format::index::IndexObject;
+use crate::format::index::{IndexObject, IndexedPack};
 use crate::format::ledger::{CommitV1, Event};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::SnapshotV1;
@@ -54,6 +54,8 @@ pub struct SessionStats {
     pub adopted_packs: u64,
     /// Plaintext in them.
     pub adopted_bytes: u64,
+    /// How often what a prune condemned meanwhile was looked for, and copied.
+    pub rescues: u64,
 }
 
 /// A stored, or already known, blob.
@@ -84,6 +86,7 @@ pub struct Session {
     new_bytes: AtomicU64,
     extra_bytes: AtomicU64,
     adopted: (u64, u64),
+    rescues: u32,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -117,6 +120,7 @@ impl Session {
             new_bytes: AtomicU64::new(0),
             extra_bytes: AtomicU64::new(0),
             adopted: (0, 0),
+            rescues: 0,
         };
         session.adopt(progress)?;
         Ok(session)
@@ -137,7 +141,14 @@ impl Session {
             progress.check()?;
             match packfile::read_trailer(&self.repo, id) {
                 Ok((session, _)) if live.contains(&session) => {}
-                Ok((_, pack)) => adopted.push(pack),
+                Ok((_, pack)) => match self.packs_of_bases(&pack)? {
+                    Some(bases) => {
+                        locked(&self.relied).extend(bases);
+                        adopted.push(pack);
+                    }
+                    // What it is the difference to went since: it can never be read.
+                    None => tracing::info!(pack = %id, "unlisted pack passed over: its bases are gone"),
+                },
                 Err(Error::Store(e)) if e.is_not_found() => {}
                 // A note, not an error: nothing can need a pack that no index ever named.
                 Err(error) => tracing::info!(%error, "unlisted pack passed over"),
@@ -157,6 +168,16 @@ impl Session {
             outbox.list_only(adopted);
         }
         Ok(())
+    }
+
+    /// Packs by which all bases of a pack's frames can be had.
+    fn packs_of_bases(&self, pack: &IndexedPack) -> Result<Option<Vec<PackNumber>>> {
+        let mut all = Vec::new();
+        for frame in pack.frames.iter().filter(|frame| !frame.edges.is_empty()) {
+            let Some(bases) = self.index.packs_of_bases(frame)? else { return Ok(None) };
+            all.extend(bases);
+        }
+        Ok(Some(all))
     }
 
     /// The repository.
@@ -343,9 +364,10 @@ impl Session {
     }
 
     /// Does an entry take away what this run relied on? A parent whose ids were taken over is safe
-    /// while it is not forgotten: the prune had marked it. Once `rescued`, it relies on packs that
+    /// while it is not forgotten: the prune had marked it. Once rescued, it relies on packs that
     /// were not noted one by one.
-    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>, rescued: bool) -> Option<String> {
+    fn overtaken(&self, new: &[Entry], parent: Option<SnapshotId>) -> Option<String> {
+        let rescued = self.rescues > 0;
         let relied: HashSet<PackId> = {
             let own = self.outbox.as_ref().map(Outbox::packs).unwrap_or_default();
             let relied = locked(&self.relied);
@@ -399,14 +421,13 @@ impl Session {
         parent: Option<SnapshotId>,
         flushed: Vec<(IndexId, IndexObject)>,
     ) -> Result<SnapshotId> {
-        let mut rescues = 0;
-        let mut turn = |session: &mut Self| -> Result<usize> {
+        let turn = |session: &mut Self| -> Result<usize> {
             let new = session.ledger.refresh(&session.repo)?;
-            if let Some(what) = session.overtaken(&new, parent, rescues > 0) {
-                if rescues == RESCUES {
+            if let Some(what) = session.overtaken(&new, parent) {
+                if session.rescues == RESCUES {
                     return Err(Error::Overtaken { what });
                 }
-                rescues += 1;
+                session.rescues += 1;
                 session.rescue(snapshot.root, what)?;
             }
             Ok(new.len())
@@ -436,7 +457,7 @@ impl Session {
             }
         };
         // Committed. What follows is only this machine's own memory of it.
-        let vouched = (rescues == 0).then_some(id);
+        let vouched = (self.rescues == 0).then_some(id);
         if let Err(error) = self.index.absorb(flushed, vouched) {
             tracing::warn!(%error, "local index not brought up to date");
         }
@@ -453,6 +474,7 @@ impl Session {
                 + self.extra_bytes.load(Ordering::Relaxed),
             adopted_packs: self.adopted.0,
             adopted_bytes: self.adopted.1,
+            rescues: self.rescues.into(),
         }
     }
 }
