@@ -9,6 +9,7 @@ pub mod memory;
 pub mod place;
 pub mod samples;
 pub mod tree;
+pub mod world;
 
 pub use place::{
     Calls, LateClock, PASSWORD, Place, identity, of, open_at, repack_everything, surroundings, tiny,
