@@ -774,3 +774,51 @@ fn what_is_forbidden_meanwhile_is_not_done() {
         assert!(packs.iter().all(|pack| place.names(ObjectKind::Pack).contains(pack)), "nothing is deleted");
     }
 }
+
+/// An index object that was replaced stands until nobody may need it any more. What it names is not
+/// named for good: a later prune must not count on it.
+#[test]
+fn what_only_a_replaced_index_object_names_is_listed_again() {
+    let scene = scene();
+    let place = &scene.place;
+    let begin = |seed: u64| {
+        let mut session = Session::begin(&place.open_bare(), "snapshot", false, &Silent).unwrap();
+        let chunk = session.store(BlobKind::Chunk, &bytes(seed, 80_000)).unwrap().id;
+        session.flush().unwrap();
+        (session, chunk)
+    };
+    let (first, second) = (begin(800), begin(801));
+    // Somebody else is at work all the time: nothing is deleted.
+    let guard = lease(place);
+    let stay = || {
+        place.let_leases_lapse();
+        place.store.put(&guard.0, &guard.1, ballast::store::PutMode::Replace).unwrap();
+    };
+    stay();
+    let open = std::sync::Mutex::new(Some([first, second]));
+    let ids: Arc<std::sync::Mutex<Vec<(SnapshotId, BlobId)>>> = Arc::default();
+    let said = ids.clone();
+    let (repo, hit) = interrupted_at(place, ObjectKind::Ledger, 1, move || {
+        for (mut session, chunk) in open.lock().unwrap().take().unwrap() {
+            let root = tree_of(&session, chunk, 80_000);
+            let flushed = session.flush().unwrap();
+            said.lock().unwrap().push((session.commit(&snapshot_of(root), None, flushed).unwrap(), root));
+        }
+    });
+    let report = prune::run(&repo, &all(), &Silent).unwrap();
+    assert!(hit.load(Ordering::SeqCst) && report.condemned_packs > 0 && report.deleted_indexes == 0);
+    let ids = ids.lock().unwrap().clone();
+    // The pack of one of the two that were spared goes, and with it the object that lists both.
+    forget(place, &[ids[0].0]);
+    stay();
+    assert!(pruned(place, &all()).condemned_packs > 0);
+    place.store.remove(&guard.0).unwrap();
+    assert!(pruned(place, &all()).deleted_indexes > 0);
+    let reader = Reader::open(&place.open_bare()).unwrap();
+    for blob in blobs_of(&reader, ids[1].1).unwrap() {
+        reader.blob(blob.kind, blob.id).unwrap();
+    }
+    scene.assert_whole("listed again");
+    pruned(place, &all());
+    assert_tight(place);
+}

@@ -47,6 +47,8 @@ pub struct HeldObject {
     pub session: SessionId,
     /// Packs it names.
     pub packs: Vec<PackNumber>,
+    /// Replaced, and deleted any time: what it names must be named elsewhere.
+    pub condemned: bool,
     /// About how long it is: its frame records.
     pub records_bytes: u64,
 }
@@ -167,7 +169,8 @@ impl Holdings {
                 ),
             });
         }
-        self.objects.push(HeldObject { id, session: object.session, packs: named, records_bytes });
+        let condemned = ledger.is_condemned_index(&id);
+        self.objects.push(HeldObject { id, session: object.session, packs: named, condemned, records_bytes });
         Ok(())
     }
 

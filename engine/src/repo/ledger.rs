@@ -14,7 +14,7 @@ use crate::format::MAX_RECORD_BYTES;
 use crate::format::config::{Features, STORE_ATOMIC_CREATE};
 use crate::format::ledger::{Event, FIRST_IGNORABLE_KIND, LedgerEntryV1};
 use crate::format::wire::{Stamp, Text, check_extensions};
-use crate::id::{ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use crate::id::{IndexId, ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
 use crate::repo::{PROGRAM, Repository};
 use crate::store::PutMode;
 
@@ -40,6 +40,7 @@ pub struct Ledger {
     committed: Vec<SnapshotId>,
     gone: HashSet<SnapshotId>,
     condemned_snapshots: HashSet<SnapshotId>,
+    condemned_indexes: HashSet<IndexId>,
     /// What was wrong with entries that were passed over: then the ledger is for reading only.
     damage: Vec<String>,
 }
@@ -157,6 +158,7 @@ impl Ledger {
             Event::Condemn(condemn) => {
                 self.condemned.extend(condemn.packs.iter().copied());
                 self.condemned_snapshots.extend(condemn.snapshots.iter().copied());
+                self.condemned_indexes.extend(condemn.indexes.iter().copied());
             }
             Event::Verified(verified) => {
                 // What one method found bad only one as thorough finds good again.
@@ -228,6 +230,11 @@ impl Ledger {
     /// Snapshots that were forgotten.
     pub fn forgotten(&self) -> &HashSet<SnapshotId> {
         &self.gone
+    }
+
+    /// Was this index object replaced, so that it will be deleted?
+    pub fn is_condemned_index(&self, id: &IndexId) -> bool {
+        self.condemned_indexes.contains(id)
     }
 
     /// Was this snapshot condemned without ever being committed?
