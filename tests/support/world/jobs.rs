@@ -133,9 +133,9 @@ impl World {
                 Death::After => &self.counts.died_after,
             };
             count(counter, 1);
-            if death == Death::Torn {
-                self.undo_torn_entry();
-            }
+        }
+        if died {
+            self.undo_torn_entry();
         }
         let lost = job.lost.is_some() && result.is_err();
         Done { result, excused: died || lost }
