@@ -241,6 +241,7 @@ fn any_large_file_is_stored_against_its_older_self() {
 
 /// The figures of the real weeks, each against the one before, in place.
 #[test]
+#[allow(clippy::print_stdout, reason = "why it is skipped, and the figures")]
 fn real_fine_tune_weeks() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/minilm-weeks");
     if !data.join("week0.safetensors").exists() {

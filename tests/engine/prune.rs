@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ballast::codec::Hint;
 use ballast::error::Error;
 use ballast::format::content::Entry;
 use ballast::format::ledger::{Event, ForgetV1};
@@ -19,11 +18,11 @@ use ballast::progress::Silent;
 use ballast::repo::Repository;
 use ballast::repo::ledger::{Append, Ledger};
 use ballast::repo::reader::Reader;
-use ballast::repo::session::{Against, Session, SourceRef};
+use ballast::repo::session::Session;
 use ballast::store::Store;
 use ballast::store::call::Method;
 use ballast::store::fault::{Death, FaultStore};
-use support::{Place, Seen, assert_same, blobs_of, bytes, look, of, put, read_back};
+use support::{Place, Seen, assert_same, blobs_of, bytes, look, of, put, read_back, store_against};
 
 fn temp() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -171,7 +170,9 @@ fn unused_bytes_may_stay_within_the_limit() {
         assert!(report.deleted_packs > 0);
         let left = report.plan.left_unused_bytes;
         let limit = options.max_unused.bytes(report.plan.used_bytes);
-        assert!(!repacks || left <= limit + 60_000, "{left} of {limit}");
+        // Beyond the limit stands only what copying would not win: frames of which half is needed. How
+        // many there are is for the random choice of packs to say.
+        assert!(!repacks || left <= limit + 200_000, "{left} of {limit}");
         scene.assert_whole("after");
     }
 }
@@ -448,20 +449,9 @@ fn chained(place: &Place, versions: u64) -> Vec<(SnapshotId, Vec<u8>, BlobId)> {
         let repo = place.open();
         let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
         let reader = Reader::with_index(&repo, session.index().clone());
-        let whole = |id: &BlobId| SourceRef {
-            blobs: vec![BlobRef::new(BlobKind::Chunk, *id)],
-            offset: 0,
-            len: content.len() as u32,
-        };
-        let bases: Vec<SourceRef> = out.last().map(|(_, _, id)| whole(id)).into_iter().collect();
-        let stored = session
-            .store_against(
-                BlobKind::Chunk,
-                &content,
-                &Against { sources: &bases, hint: Hint::NONE, least_gain_percent: 0 },
-                &reader,
-            )
-            .unwrap();
+        let bases: Vec<BlobRef> =
+            out.last().map(|(_, _, id)| BlobRef::new(BlobKind::Chunk, *id)).into_iter().collect();
+        let stored = store_against(&session, &reader, &content, &bases).unwrap();
         let mut node = Node::blank(b"model", NodeKind::File);
         node.content = vec![Entry::Chunk { id: stored.id, len: content.len() as u32 }];
         node.size = content.len() as u64;
@@ -629,4 +619,205 @@ fn small_packs_and_index_objects_are_merged() {
         read_back(&place.open_bare(), id).unwrap();
     }
     assert_same(&place.open(), *committed(&place).last().unwrap(), &top, &look(&top));
+}
+
+/// Too little room to store blobs alone: then the bases that they are differences to must stay.
+#[test]
+fn with_too_little_room_chains_stay_whole() {
+    let place = Place::default();
+    let chain = chained(&place, 4);
+    forget(&place, &[chain[0].0, chain[1].0, chain[2].0]);
+    let fault = Arc::new(FaultStore::new(place.store.clone()));
+    fault.set_quota(Some((48 << 20) + 20_000));
+    let report = prune::run(&place.open_through(fault), &all(), &Silent).unwrap();
+    assert!(report.plan.short_of_room && report.plan.unchained_blobs == 0, "{:?}", report.plan);
+    assert_chain(&place, &chain[3..]);
+    let report = pruned(&place, &all());
+    assert_eq!(report.plan.unchained_blobs, 1, "{:?}", report.plan);
+    assert_chain(&place, &chain[3..]);
+    assert_tight(&place);
+}
+
+/// Begins and flushes a session at the first listing of `kind` by a prune.
+fn begun_while_it_reads(place: &Arc<Place>, kind: ObjectKind, commit: bool) -> (PruneReport, BlobId) {
+    let fault = Arc::new(FaultStore::new(place.store.clone()));
+    let open: Arc<std::sync::Mutex<Option<(Session, BlobId)>>> = Arc::default();
+    let (theirs, slot, done) = (place.clone(), open.clone(), AtomicBool::new(false));
+    fault.set_hook(move |call| {
+        if call.method == Method::List && call.kind == Some(kind) && !done.swap(true, Ordering::SeqCst) {
+            let repo = theirs.open_bare();
+            let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+            let chunk = session.store(BlobKind::Chunk, &bytes(70, 80_000)).unwrap().id;
+            let root = tree_of(&session, chunk, 80_000);
+            let flushed = session.flush().unwrap();
+            if commit {
+                session.commit(&snapshot_of(root), None, flushed).unwrap();
+            }
+            *slot.lock().unwrap() = Some((session, root));
+        }
+    });
+    let report = prune::run(&place.open_through(fault.clone()), &all(), &Silent).unwrap();
+    fault.clear_hook();
+    let (mut session, root) = open.lock().unwrap().take().unwrap();
+    if !commit {
+        session.commit(&snapshot_of(root), None, Vec::new()).unwrap();
+    }
+    (report, root)
+}
+
+fn tree_of(session: &Session, chunk: BlobId, len: u32) -> BlobId {
+    let mut node = Node::blank(b"model", NodeKind::File);
+    node.content = vec![Entry::Chunk { id: chunk, len }];
+    node.size = len.into();
+    session.store_tree(vec![node]).unwrap()
+}
+
+/// A session begins after prune has listed packs and leases, and lists its packs before prune reads
+/// index objects: what is named and was not listed is nobody's to leave out.
+#[test]
+fn packs_that_were_put_after_the_listing_stay_listed() {
+    for (kind, commit) in [
+        (ObjectKind::Lease, false),
+        (ObjectKind::Ledger, false),
+        (ObjectKind::Snapshot, false),
+        (ObjectKind::Index, false),
+        (ObjectKind::Lease, true),
+        (ObjectKind::Ledger, true),
+        (ObjectKind::Index, true),
+    ] {
+        let scene = scene();
+        let place = &scene.place;
+        let (_, root) = begun_while_it_reads(place, kind, commit);
+        place.let_leases_lapse();
+        for _ in 0..2 {
+            pruned(place, &all());
+            let reader = Reader::open(&place.open_bare()).unwrap();
+            for blob in blobs_of(&reader, root).unwrap() {
+                reader.blob(blob.kind, blob.id).unwrap_or_else(|e| panic!("{kind:?}, {commit}: {e}"));
+            }
+        }
+        scene.assert_whole("beside a session");
+    }
+}
+
+/// A finished pack of a dead run holds differences to what was pruned since: it is not taken over.
+/// If its bases go only later, the run that took it over is told.
+#[test]
+fn a_pack_whose_bases_are_gone_is_not_adopted() {
+    for gone_before in [true, false] {
+        let place = Arc::new(Place::default());
+        let chain = chained(&place, 1);
+        let mut next = chain[0].1.clone();
+        (0..30).for_each(|at| next[at * 3000] ^= 1);
+        let fault = Arc::new(FaultStore::new(place.store.clone()));
+        let repo = place.open_through(fault.clone());
+        let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+        let reader = Reader::with_index(&repo, session.index().clone());
+        let base = BlobRef::new(BlobKind::Chunk, chain[0].2);
+        let chunk = store_against(&session, &reader, &next, &[base]).unwrap().id;
+        // The pack is durable, the index object is not.
+        fault.die_at(2, Death::Before);
+        session.flush().unwrap_err();
+        drop((session, reader));
+        fault.assert_all_hit();
+        place.let_leases_lapse();
+        forget(&place, &[chain[0].0]);
+        let take_base_away = |place: &Place| {
+            let reader = Reader::open(&place.open_bare()).unwrap();
+            let at = reader.places().places(&base).unwrap().remove(0);
+            let pack = reader.places().pack(at.pack).unwrap().id;
+            let packs = vec![pack];
+            let entry =
+                ballast::format::ledger::CondemnV1 { packs, indexes: Vec::new(), snapshots: Vec::new() };
+            append(&place.open_bare(), &Event::Condemn(entry));
+        };
+        if gone_before {
+            take_base_away(&place);
+        }
+        let repo = place.open();
+        let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+        assert_eq!(session.stats().adopted_packs, u64::from(!gone_before));
+        let stored = session.store(BlobKind::Chunk, &next).unwrap();
+        assert_eq!((stored.id, stored.new), (chunk, gone_before));
+        let root = tree_of(&session, chunk, 100_000);
+        let flushed = session.flush().unwrap();
+        if !gone_before {
+            take_base_away(&place);
+        }
+        let id = session.commit(&snapshot_of(root), None, flushed).unwrap();
+        assert_eq!(session.stats().rescues, u64::from(!gone_before));
+        drop(session);
+        place.let_leases_lapse();
+        pruned(&place, &all());
+        assert_chain(&place, &[(id, next, chunk)]);
+    }
+}
+
+/// A newer program's word that came in the meantime binds this one too.
+#[test]
+fn what_is_forbidden_meanwhile_is_not_done() {
+    use ballast::format::config::Features;
+    use ballast::format::ledger::RaiseV1;
+    for kind in [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Ledger] {
+        let scene = scene();
+        let place = &scene.place;
+        let theirs = place.clone();
+        let (repo, hit) = interrupted_at(place, kind, 1, move || {
+            let features = Features { read_only: 1 << 40, ..Features::default() };
+            append(&theirs.open_bare(), &Event::Raise(RaiseV1 { features }));
+        });
+        let packs = place.names(ObjectKind::Pack);
+        let error = prune::run(&repo, &all(), &Silent).unwrap_err();
+        assert!(matches!(error, Error::ReadOnlyFeatures { .. }), "{error}");
+        assert!(hit.load(Ordering::SeqCst));
+        assert!(packs.iter().all(|pack| place.names(ObjectKind::Pack).contains(pack)), "nothing is deleted");
+    }
+}
+
+/// An index object that was replaced stands until nobody may need it any more. What it names is not
+/// named for good: a later prune must not count on it.
+#[test]
+fn what_only_a_replaced_index_object_names_is_listed_again() {
+    let scene = scene();
+    let place = &scene.place;
+    let begin = |seed: u64| {
+        let mut session = Session::begin(&place.open_bare(), "snapshot", false, &Silent).unwrap();
+        let chunk = session.store(BlobKind::Chunk, &bytes(seed, 80_000)).unwrap().id;
+        session.flush().unwrap();
+        (session, chunk)
+    };
+    let (first, second) = (begin(800), begin(801));
+    // Somebody else is at work all the time: nothing is deleted.
+    let guard = lease(place);
+    let stay = || {
+        place.let_leases_lapse();
+        place.store.put(&guard.0, &guard.1, ballast::store::PutMode::Replace).unwrap();
+    };
+    stay();
+    let open = std::sync::Mutex::new(Some([first, second]));
+    let ids: Arc<std::sync::Mutex<Vec<(SnapshotId, BlobId)>>> = Arc::default();
+    let said = ids.clone();
+    let (repo, hit) = interrupted_at(place, ObjectKind::Ledger, 1, move || {
+        for (mut session, chunk) in open.lock().unwrap().take().unwrap() {
+            let root = tree_of(&session, chunk, 80_000);
+            let flushed = session.flush().unwrap();
+            said.lock().unwrap().push((session.commit(&snapshot_of(root), None, flushed).unwrap(), root));
+        }
+    });
+    let report = prune::run(&repo, &all(), &Silent).unwrap();
+    assert!(hit.load(Ordering::SeqCst) && report.condemned_packs > 0 && report.deleted_indexes == 0);
+    let ids = ids.lock().unwrap().clone();
+    // The pack of one of the two that were spared goes, and with it the object that lists both.
+    forget(place, &[ids[0].0]);
+    stay();
+    assert!(pruned(place, &all()).condemned_packs > 0);
+    place.store.remove(&guard.0).unwrap();
+    assert!(pruned(place, &all()).deleted_indexes > 0);
+    let reader = Reader::open(&place.open_bare()).unwrap();
+    for blob in blobs_of(&reader, ids[1].1).unwrap() {
+        reader.blob(blob.kind, blob.id).unwrap();
+    }
+    scene.assert_whole("listed again");
+    pruned(place, &all());
+    assert_tight(place);
 }

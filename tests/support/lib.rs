@@ -10,8 +10,10 @@ pub mod models;
 pub mod place;
 pub mod samples;
 pub mod tree;
+pub mod world;
 
 pub use place::{
-    Calls, LateClock, PASSWORD, Place, identity, of, open_at, repack_everything, surroundings, tiny,
+    Calls, LateClock, PASSWORD, Place, identity, of, open_at, repack_everything, store_against, surroundings,
+    tiny,
 };
 pub use tree::{Seen, assert_same, blobs_of, bytes, look, put, read_back, walk_back};

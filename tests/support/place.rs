@@ -233,3 +233,20 @@ pub fn repack_everything(repo: &Repository) {
         repo.store().remove(&pack.into()).unwrap();
     }
 }
+
+/// Stores a chunk as the difference to others, each as a whole.
+pub fn store_against(
+    session: &ballast::repo::session::Session,
+    reader: &ballast::repo::reader::Reader,
+    plain: &[u8],
+    bases: &[ballast::id::BlobRef],
+) -> Result<ballast::repo::session::Stored> {
+    use ballast::repo::session::{Against, SourceRef};
+    let source = |blob: &ballast::id::BlobRef| -> Result<SourceRef> {
+        let len = u32::try_from(reader.base_bytes(blob)?.len()).unwrap();
+        Ok(SourceRef { blobs: vec![*blob], offset: 0, len })
+    };
+    let sources = bases.iter().map(source).collect::<Result<Vec<_>>>()?;
+    let against = Against { sources: &sources, hint: ballast::codec::Hint::NONE, least_gain_percent: 0 };
+    session.store_against(ballast::id::BlobKind::Chunk, plain, &against, reader)
+}

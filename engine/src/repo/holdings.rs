@@ -29,6 +29,9 @@ pub struct HeldPack {
     pub condemned: bool,
     /// Found bad, and not good since.
     pub bad: bool,
+    /// It was not listed, and was found when asked for by name: somebody put it since, or the listing
+    /// lags. Nobody can say yet whose it is and who needs it.
+    pub late: bool,
     /// Sessions whose index objects name it.
     pub sessions: Vec<SessionId>,
     /// First of its frames in the inventory, and how many.
@@ -44,6 +47,8 @@ pub struct HeldObject {
     pub session: SessionId,
     /// Packs it names.
     pub packs: Vec<PackNumber>,
+    /// Replaced, and deleted any time: what it names must be named elsewhere.
+    pub condemned: bool,
     /// About how long it is: its frame records.
     pub records_bytes: u64,
 }
@@ -90,11 +95,29 @@ impl Holdings {
             }
             progress.advance(batch.len() as u64, 0);
         }
+        all.ask_for_late(repo)?;
         let unlisted = |id: &&PackId| !all.numbers.contains_key(*id) && !ledger.is_condemned(id);
         all.unlisted = standing.iter().filter(unlisted).copied().collect();
         all.unlisted.sort();
         all.inventory.sort();
         Ok(all)
+    }
+
+    /// A listing is a hint: what an index object names was durable before, so a pack that is not
+    /// listed may have been put meanwhile.
+    fn ask_for_late(&mut self, repo: &Repository) -> Result<()> {
+        for pack in self.packs.iter_mut().filter(|pack| !pack.info.standing && !pack.condemned) {
+            match repo.store().stat(&pack.info.id.into()) {
+                Ok(_) => {
+                    pack.late = true;
+                    pack.info.standing = true;
+                    pack.info.usable = !pack.bad;
+                }
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Takes in one more index object; [`Inventory::sort`] is then due.
@@ -139,6 +162,7 @@ impl Holdings {
                 flags: pack.flags,
                 condemned,
                 bad,
+                late: false,
                 sessions: vec![object.session],
                 // The inventory has refused what does not fit.
                 frames: (
@@ -147,7 +171,8 @@ impl Holdings {
                 ),
             });
         }
-        self.objects.push(HeldObject { id, session: object.session, packs: named, records_bytes });
+        let condemned = ledger.is_condemned_index(&id);
+        self.objects.push(HeldObject { id, session: object.session, packs: named, condemned, records_bytes });
         Ok(())
     }
 

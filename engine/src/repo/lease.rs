@@ -173,10 +173,18 @@ pub fn live_sessions(repo: &Repository, own: Option<SessionId>) -> Result<Vec<(S
     Ok(alive.map(|s| (s.session, s.record)).collect())
 }
 
+/// When a session's lease was last written, by the store's clock; `None` if somebody removed it.
+pub fn store_time(repo: &Repository, own: SessionId) -> Result<Option<i64>> {
+    match repo.store().stat(&own.into()) {
+        Ok(stat) => Ok(Some(stat.modified_ns)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Removes leases whose process is certainly gone, or that have not moved for a day. A session that
 /// slept writes its own again. Gives how many.
-pub fn remove_dead(repo: &Repository, own: SessionId) -> Result<u64> {
-    let now = repo.store().stat(&own.into())?.modified_ns;
+pub fn remove_dead(repo: &Repository, own: SessionId, now: i64) -> Result<u64> {
     let live: Vec<SessionId> =
         live_sessions(repo, Some(own))?.into_iter().map(|(session, _)| session).collect();
     let mut removed = 0;

@@ -14,7 +14,7 @@ use crate::format::MAX_RECORD_BYTES;
 use crate::format::config::{Features, STORE_ATOMIC_CREATE};
 use crate::format::ledger::{Event, FIRST_IGNORABLE_KIND, LedgerEntryV1};
 use crate::format::wire::{Stamp, Text, check_extensions};
-use crate::id::{ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use crate::id::{IndexId, ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
 use crate::repo::{PROGRAM, Repository};
 use crate::store::PutMode;
 
@@ -40,6 +40,7 @@ pub struct Ledger {
     committed: Vec<SnapshotId>,
     gone: HashSet<SnapshotId>,
     condemned_snapshots: HashSet<SnapshotId>,
+    condemned_indexes: HashSet<IndexId>,
     /// What was wrong with entries that were passed over: then the ledger is for reading only.
     damage: Vec<String>,
     /// The numbers where that was.
@@ -170,6 +171,7 @@ impl Ledger {
             Event::Condemn(condemn) => {
                 self.condemned.extend(condemn.packs.iter().copied());
                 self.condemned_snapshots.extend(condemn.snapshots.iter().copied());
+                self.condemned_indexes.extend(condemn.indexes.iter().copied());
             }
             Event::Verified(verified) => {
                 // What one method found bad only one as thorough finds good again.
@@ -243,6 +245,11 @@ impl Ledger {
         &self.gone
     }
 
+    /// Was this index object replaced, so that it will be deleted?
+    pub fn is_condemned_index(&self, id: &IndexId) -> bool {
+        self.condemned_indexes.contains(id)
+    }
+
     /// Was this snapshot condemned without ever being committed?
     pub fn is_condemned_snapshot(&self, id: &SnapshotId) -> bool {
         self.condemned_snapshots.contains(id)
@@ -274,7 +281,11 @@ impl Ledger {
 
     /// May this program write here?
     pub fn refuse_writing(&self, config: Features) -> Result<()> {
-        let set = self.features(config).read_only;
+        let all = self.features(config);
+        if let Some(names) = Features::names("incompatible", all.incompatible, Features::KNOWN.incompatible) {
+            return Err(Error::UnknownFeatures { names });
+        }
+        let set = all.read_only;
         if let Some(names) = Features::names("read-only", set, Features::KNOWN.read_only) {
             return Err(Error::ReadOnlyFeatures { names });
         }
@@ -290,8 +301,10 @@ impl Ledger {
         }
     }
 
-    /// Tries to write the next entry after this head.
+    /// Tries to write the next entry after this head. What was read since the run began may forbid it:
+    /// a newer program's entries may take away what this one relies on.
     pub fn append(&mut self, repo: &Repository, session: SessionId, event: &Event) -> Result<Append> {
+        self.refuse_writing(repo.config().features)?;
         let number = self.head() + 1;
         let previous = self.hashes_at(self.head()).and_then(|mut h| h.next().copied()).unwrap_or([0; 32]);
         let (kind, body) = event.encode();

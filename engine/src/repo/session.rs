@@ -17,7 +17,7 @@ use crate::codec::Hint;
 use crate::error::{Error, Result};
 use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::frame::{Edge, FrameBlob};
-use crate::format::index::IndexObject;
+use crate::format::index::{IndexObject, IndexedPack};
 use crate::format::ledger::{CommitV1, Event};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::SnapshotV1;
@@ -54,6 +54,8 @@ pub struct SessionStats {
     pub adopted_packs: u64,
     /// Plaintext in them.
     pub adopted_bytes: u64,
+    /// How often what a prune condemned meanwhile was looked for, and copied.
+    pub rescues: u64,
 }
 
 /// A stored, or already known, blob.
@@ -109,6 +111,7 @@ pub struct Session {
     new_bytes: AtomicU64,
     extra_bytes: AtomicU64,
     adopted: (u64, u64),
+    rescues: u32,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,6 +145,7 @@ impl Session {
             new_bytes: AtomicU64::new(0),
             extra_bytes: AtomicU64::new(0),
             adopted: (0, 0),
+            rescues: 0,
         };
         session.adopt(progress)?;
         Ok(session)
@@ -162,7 +166,14 @@ impl Session {
             progress.check()?;
             match packfile::read_trailer(&self.repo, id) {
                 Ok((session, _)) if live.contains(&session) => {}
-                Ok((_, pack)) => adopted.push(pack),
+                Ok((_, pack)) => match self.packs_of_bases(&pack)? {
+                    Some(bases) => {
+                        locked(&self.relied).extend(bases);
+                        adopted.push(pack);
+                    }
+                    // What it is the difference to went since: it can never be read.
+                    None => tracing::info!(pack = %id, "unlisted pack passed over: its bases are gone"),
+                },
                 Err(Error::Store(e)) if e.is_not_found() => {}
                 // A note, not an error: nothing can need a pack that no index ever named.
                 Err(error) => tracing::info!(%error, "unlisted pack passed over"),
@@ -182,6 +193,16 @@ impl Session {
             outbox.list_only(adopted);
         }
         Ok(())
+    }
+
+    /// Packs by which all bases of a pack's frames can be had.
+    fn packs_of_bases(&self, pack: &IndexedPack) -> Result<Option<Vec<PackNumber>>> {
+        let mut all = Vec::new();
+        for frame in pack.frames.iter().filter(|frame| !frame.edges.is_empty()) {
+            let Some(bases) = self.index.packs_of_bases(frame)? else { return Ok(None) };
+            all.extend(bases);
+        }
+        Ok(Some(all))
     }
 
     /// The repository.
@@ -431,9 +452,10 @@ impl Session {
     }
 
     /// Does an entry take away what this run relied on? What was taken over from a parent is safe while
-    /// that is not forgotten: the prune had marked it. Once `rescued`, it relies on packs that were
-    /// not noted one by one.
-    fn overtaken(&self, new: &[Entry], rescued: bool) -> Option<String> {
+    /// that is not forgotten: the prune had marked it. Once rescued, it relies on packs that were not
+    /// noted one by one.
+    fn overtaken(&self, new: &[Entry]) -> Option<String> {
+        let rescued = self.rescues > 0;
         let relied: HashSet<PackId> = {
             let own = self.outbox.as_ref().map(Outbox::packs).unwrap_or_default();
             let relied = locked(&self.relied);
@@ -484,19 +506,18 @@ impl Session {
         parent: Option<SnapshotId>,
         flushed: Vec<(IndexId, IndexObject)>,
     ) -> Result<SnapshotId> {
-        let mut rescues = 0;
-        let mut turn = |session: &mut Self| -> Result<usize> {
+        let turn = |session: &mut Self| -> Result<usize> {
             let new = session.ledger.refresh(&session.repo)?;
             // What was made from it must not outlive it: who made it decides what to do.
             if let Some(parent) = parent.filter(|parent| session.ledger.is_forgotten(parent)) {
                 let what = format!("snapshot {}, forgotten meanwhile", parent.short());
                 return Err(Error::Overtaken { what });
             }
-            if let Some(what) = session.overtaken(&new, rescues > 0) {
-                if rescues == RESCUES {
+            if let Some(what) = session.overtaken(&new) {
+                if session.rescues == RESCUES {
                     return Err(Error::Overtaken { what });
                 }
-                rescues += 1;
+                session.rescues += 1;
                 session.rescue(snapshot.root, what)?;
             }
             Ok(new.len())
@@ -526,7 +547,7 @@ impl Session {
             }
         };
         // Committed. What follows is only this machine's own memory of it.
-        let vouched = (rescues == 0).then_some(id);
+        let vouched = (self.rescues == 0).then_some(id);
         if let Err(error) = self.index.absorb(flushed, vouched) {
             tracing::warn!(%error, "local index not brought up to date");
         }
@@ -543,6 +564,7 @@ impl Session {
                 + self.extra_bytes.load(Ordering::Relaxed),
             adopted_packs: self.adopted.0,
             adopted_bytes: self.adopted.1,
+            rescues: self.rescues.into(),
         }
     }
 }

@@ -89,7 +89,13 @@ pub fn run(
     plan: &Plan,
     progress: &dyn Progress,
 ) -> Result<Condemned> {
-    let copied = repack::copy(repo, session, &view, plan, progress)?;
+    let copied = match repack::copy(repo, session, &view, plan, progress) {
+        // Held for dead, it may find that another prune deleted what it was about to copy.
+        Err(Error::Missing { .. } | Error::Corrupt { .. }) if condemned_since(repo, &view.ledger)? => {
+            return Ok(Condemned::Overtaken);
+        }
+        copied => copied?,
+    };
     let mut new_bytes = copied.bytes + repack::list(repo, session, &view, plan)?;
     let mut doomed = Doomed {
         packs: plan.victims(&view.holdings),
@@ -99,6 +105,8 @@ pub fn run(
     progress.phase("condemning", None, None);
     let mut ledger = view.ledger.clone();
     let mut condemned_packs = 0;
+    // Snapshots committed meanwhile that are not looked at yet.
+    let mut committed: Vec<SnapshotId> = Vec::new();
     while !doomed.is_empty() {
         progress.check()?;
         let entry = doomed.next();
@@ -112,7 +120,6 @@ pub fn run(
             let taken = ObjectName::ledger(ledger.head() + 1);
             return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
         }
-        let mut committed = Vec::new();
         for entry in &new {
             match &entry.event {
                 Event::Commit(commit) => committed.push(commit.snapshot),
@@ -122,11 +129,16 @@ pub fn run(
             }
         }
         committed.retain(|id| !ledger.is_forgotten(id));
-        let spared = spare(repo, &ledger, &committed, &doomed.packs, progress)?;
+        let spared = match spare(repo, &ledger, &committed, &doomed.packs, progress) {
+            // Forgotten while it was looked at: the next number is taken too.
+            Err(Error::NotWhole { .. }) if !ledger.clone().refresh(repo)?.is_empty() => continue,
+            spared => spared?,
+        };
         new_bytes += repack::list_again(repo, session, spared.clone())?;
         let spared: HashSet<PackId> = spared.iter().map(|pack| pack.id).collect();
         doomed.packs.retain(|pack| !spared.contains(pack));
         doomed.snapshots.retain(|snapshot| !committed.contains(snapshot));
+        committed.clear();
     }
     let done = Done {
         ledger,
@@ -136,6 +148,11 @@ pub fn run(
         more: plan.short_of_room && condemned_packs > 0,
     };
     Ok(Condemned::Done(Box::new(done)))
+}
+
+fn condemned_since(repo: &Repository, ledger: &Ledger) -> Result<bool> {
+    let new = ledger.clone().refresh(repo)?;
+    Ok(new.iter().any(|entry| matches!(entry.event, Event::Condemn(_))))
 }
 
 /// Which of `victims` the snapshots `committed` meanwhile need, as they stand in the index.

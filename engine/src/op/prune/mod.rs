@@ -49,15 +49,17 @@ pub fn run(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -
     let mut lease = Lease::take(repo, session, "prune")?;
     let mut report = PruneReport::default();
     let mut first = true;
-    for _ in 0..ATTEMPTS {
-        let view = match View::read(repo, Some(session), progress)? {
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let mut view = match View::read(repo, Some(session), progress)? {
             Seen::Moved => continue,
             Seen::Whole(view) => *view,
         };
         if std::mem::take(&mut first) {
             lease.begin(view.ledger.head())?;
         }
-        let plan = Plan::make(&view, options, options.room(repo));
+        let plan = plan_of(repo, &mut view, options);
         if report.plan == PlanFigures::default() {
             report.plan = plan.figures(&view);
         }
@@ -76,14 +78,27 @@ pub fn run(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -
             reserve.make_again();
             return Ok(report);
         }
+        // Nobody was in the way: a round that made room is not one of those that were lost.
+        attempt = 0;
     }
     Err(Error::Overtaken { what: "others change the repository faster than it can be pruned".into() })
 }
 
+/// Where there is no room to store blobs alone, what they are stored as a difference to must stay.
+fn plan_of(repo: &Repository, view: &mut View, options: &PruneOptions) -> Plan {
+    let plan = Plan::make(view, options, options.room(repo));
+    if !plan.short_of_room || !view.keep_chains() {
+        return plan;
+    }
+    let mut plan = Plan::make(view, options, options.room(repo));
+    plan.short_of_room = true;
+    plan
+}
+
 fn dry(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -> Result<PruneReport> {
     for _ in 0..ATTEMPTS {
-        let Seen::Whole(view) = View::read(repo, None, progress)? else { continue };
-        let plan = Plan::make(&view, options, options.room(repo));
+        let Seen::Whole(mut view) = View::read(repo, None, progress)? else { continue };
+        let plan = plan_of(repo, &mut view, options);
         let waiting_for = sweep::waiting(repo, &view)?;
         return Ok(PruneReport {
             dry_run: true,

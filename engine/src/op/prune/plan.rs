@@ -7,7 +7,7 @@ use crate::format::pack::PackKind;
 use crate::id::{IndexId, PackId};
 use crate::op::prune::options::{PlanFigures, PruneOptions};
 use crate::op::prune::view::View;
-use crate::repo::holdings::Holdings;
+use crate::repo::holdings::{HeldObject, Holdings};
 use crate::repo::index::PackNumber;
 use crate::repo::index::inventory::{CopyNumber, FrameNumber};
 use crate::repo::reach::Settled;
@@ -43,6 +43,8 @@ pub struct Plan {
     pub unchained: Vec<FrameNumber>,
     /// Index objects to be replaced.
     pub replaced: Vec<IndexId>,
+    /// Packs that stay, and that no index object names that stays.
+    pub relisted: Vec<PackNumber>,
     /// Too little room: only dead packs go now; then it is to be planned again.
     pub short_of_room: bool,
     share: Share,
@@ -165,6 +167,7 @@ impl Plan {
             unlisted,
             unchained: Vec::new(),
             replaced: Vec::new(),
+            relisted: Vec::new(),
             short_of_room: false,
             share,
             options: options.clone(),
@@ -195,6 +198,7 @@ impl Plan {
         }
         plan.fates = fates;
         plan.replaced = plan.replaced(view);
+        plan.relisted = plan.relisted(view);
         plan
     }
 
@@ -252,14 +256,26 @@ impl Plan {
     fn replaced(&self, view: &View) -> Vec<IndexId> {
         let objects = &view.holdings.objects;
         let foreign = |session| view.live.iter().any(|(live, _)| *live == session);
-        let free: Vec<_> = objects.iter().filter(|o| !foreign(o.session)).collect();
-        let small = |o: &&&crate::repo::holdings::HeldObject| o.records_bytes < SMALL_INDEX_BYTES;
+        let free: Vec<_> = objects.iter().filter(|o| !foreign(o.session) && !o.condemned).collect();
+        let small = |o: &&&HeldObject| o.records_bytes < SMALL_INDEX_BYTES;
         let merge = free.iter().filter(small).count() > SMALL_INDEXES;
         let stays = |n: &PackNumber| matches!(self.fates[*n as usize], Fate::Keep | Fate::Live);
         free.iter()
             .filter(|o| !o.packs.iter().all(stays) || o.packs.is_empty() || (merge && small(o)))
             .map(|o| o.id)
             .chain(view.dead_indexes.iter().copied())
+            .collect()
+    }
+
+    fn relisted(&self, view: &View) -> Vec<PackNumber> {
+        let replaced: HashSet<&IndexId> = self.replaced.iter().collect();
+        let stays = |object: &&HeldObject| !object.condemned && !replaced.contains(&object.id);
+        let objects = view.holdings.objects.iter().filter(stays);
+        let named: HashSet<PackNumber> = objects.flat_map(|object| object.packs.iter().copied()).collect();
+        (0..)
+            .zip(&self.fates)
+            .filter(|(number, fate)| matches!(fate, Fate::Keep | Fate::Live) && !named.contains(number))
+            .map(|(number, _)| number)
             .collect()
     }
 
@@ -278,6 +294,7 @@ impl Plan {
         self.victims(&view.holdings).is_empty()
             && self.unchained.is_empty()
             && self.replaced.is_empty()
+            && self.relisted.is_empty()
             && view.dead_snapshots.is_empty()
     }
 

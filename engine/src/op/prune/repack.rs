@@ -81,25 +81,13 @@ pub fn copy(
     Ok(Written { packs: packs.len() as u64, bytes: outbox.stored_bytes() })
 }
 
-/// Lists anew the packs that stay and are named only by objects that are replaced. Gives the bytes
-/// written.
+/// Lists anew the packs that stay and are named only by objects that go. Gives the bytes written.
 pub fn list(repo: &Repository, session: SessionId, view: &View, plan: &Plan) -> Result<u64> {
-    let replaced: HashSet<IndexId> = plan.replaced.iter().copied().collect();
-    let objects = &view.holdings.objects;
-    let (go, stay): (Vec<_>, Vec<_>) = objects.iter().partition(|object| replaced.contains(&object.id));
-    let named: HashSet<PackNumber> = stay.iter().flat_map(|object| object.packs.iter().copied()).collect();
-    let mut packs: Vec<PackNumber> = go
-        .iter()
-        .flat_map(|object| object.packs.iter().copied())
-        .filter(|n| matches!(plan.fates[*n as usize], Fate::Keep | Fate::Live) && !named.contains(n))
-        .collect();
-    packs.sort_unstable();
-    packs.dedup();
     let mut replaces = plan.replaced.clone();
     let mut bytes = 0;
     let (mut batch, mut len) = (Vec::new(), 0);
-    for number in packs {
-        let pack = view.holdings.indexed(number);
+    for number in &plan.relisted {
+        let pack = view.holdings.indexed(*number);
         len += pack.frames.iter().map(FrameRecord::encoded_len).sum::<usize>();
         batch.push(pack);
         if len >= FULL_INDEX_BYTES || batch.len() >= FULL_INDEX_PACKS {

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::ledger::Event;
 use crate::id::{IndexId, ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
 use crate::op::prune::condemn;
@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::index;
 use crate::repo::lease::{self, live_sessions};
-use crate::repo::ledger::Ledger;
+use crate::repo::ledger::{Entry, Ledger};
 
 /// Temporary files are left over when they are this old by the store's clock.
 const LEFT_OVER_AFTER_NS: i64 = 24 * 3_600_000_000_000;
@@ -64,20 +64,30 @@ pub fn run(
     progress.phase("deleting", None, None);
     let standing: HashSet<PackId> = index::list_ids(repo, ObjectKind::Pack)?.into_iter().collect();
     let gate = Gate::read(repo, Some(session))?;
-    let new = ledger.refresh(repo)?;
-    let committed: Vec<SnapshotId> = new
-        .iter()
-        .filter_map(|entry| match &entry.event {
-            Event::Commit(commit) => Some(commit.snapshot),
-            _ => None,
-        })
-        .filter(|id| !ledger.is_forgotten(id))
-        .collect();
-    let condemned: Vec<PackId> =
-        ledger.condemned().iter().filter(|p| standing.contains(*p)).copied().collect();
-    // By the protocol nothing: its writer had read the entry. Asked all the same.
-    let needed: HashSet<PackId> =
-        condemn::spare(repo, &ledger, &committed, &condemned, progress)?.iter().map(|p| p.id).collect();
+    let mut new: Vec<Entry> = Vec::new();
+    let needed: HashSet<PackId> = loop {
+        new.extend(ledger.refresh(repo)?);
+        ledger.refuse_writing(repo.config().features)?;
+        let committed: Vec<SnapshotId> = new
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::Commit(commit) => Some(commit.snapshot),
+                _ => None,
+            })
+            .filter(|id| !ledger.is_forgotten(id))
+            .collect();
+        let condemned: Vec<PackId> =
+            ledger.condemned().iter().filter(|p| standing.contains(*p)).copied().collect();
+        // By the protocol nothing: its writer had read the entry. Asked all the same.
+        match condemn::spare(repo, &ledger, &committed, &condemned, progress) {
+            // Forgotten while it was looked at.
+            Err(Error::NotWhole { .. }) if !ledger.clone().refresh(repo)?.is_empty() => {}
+            spared => break spared?.iter().map(|p| p.id).collect(),
+        }
+    };
+    // A pack that was found bad since may have been what the mark relied on: then what is condemned
+    // is the last resort. The next run marks anew.
+    let doubtful = new.iter().any(|e| matches!(&e.event, Event::Verified(v) if !v.bad.is_empty()));
 
     let listed: HashSet<IndexId> = index::list_ids(repo, ObjectKind::Index)?.into_iter().collect();
     let snapshots: HashSet<SnapshotId> = index::list_ids(repo, ObjectKind::Snapshot)?.into_iter().collect();
@@ -90,7 +100,7 @@ pub fn run(
         let packs: Vec<PackId> =
             condemn.packs.iter().filter(|p| standing.contains(*p) && !needed.contains(*p)).copied().collect();
         let indexes: Vec<IndexId> = condemn.indexes.iter().filter(|i| listed.contains(*i)).copied().collect();
-        if !gate.is_open_for(entry.record.number) {
+        if doubtful || !gate.is_open_for(entry.record.number) {
             if !packs.is_empty() || !indexes.is_empty() {
                 held.push(entry.record.number);
                 report.waiting_packs += packs.len() as u64;
@@ -137,9 +147,12 @@ pub fn run(
         remove((*id).into())?;
         report.deleted_snapshots += 1;
     }
-    let now = repo.store().stat(&session.into())?.modified_ns;
-    report.deleted_leftovers = repo.store().sweep_temporaries(now.saturating_sub(LEFT_OVER_AFTER_NS))?;
-    report.deleted_leftovers += lease::remove_dead(repo, session)?;
+    // Another prune may have held this one for dead, and removed its lease: then nobody can say here
+    // what time it is on the store's clock.
+    if let Some(now) = lease::store_time(repo, session)? {
+        report.deleted_leftovers = repo.store().sweep_temporaries(now.saturating_sub(LEFT_OVER_AFTER_NS))?;
+        report.deleted_leftovers += lease::remove_dead(repo, session, now)?;
+    }
     Ok(report)
 }
 

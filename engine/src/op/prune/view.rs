@@ -55,6 +55,8 @@ pub struct View {
     pub reader: Reader,
     /// Which copies count.
     pub settled: Settled,
+    /// The same with every base, where some are to go.
+    pub chained: Option<Settled>,
     /// Frames whose blobs are to be stored alone.
     pub unchained: HashSet<FrameNumber>,
     /// Packs that nobody names.
@@ -90,15 +92,17 @@ impl View {
         }
         let reader = Reader::with_places(repo, holdings.clone());
         progress.phase("marking what is needed", None, None);
-        let (settled, unchained, gaps) = {
+        let (settled, chained, unchained, gaps) = {
             let reach = Reach::new(&holdings, &reader);
             reach.walk(&roots, progress)?;
             let better = preference(&holdings, &reach, &live);
             let first = reach.settle(better.as_ref(), &HashSet::new());
             let unchained = plan::unchain(&holdings, &first);
-            let settled =
-                if unchained.is_empty() { first } else { reach.settle(better.as_ref(), &unchained) };
-            (settled, unchained, reach.gaps())
+            let (settled, chained) = match unchained.is_empty() {
+                true => (first, None),
+                false => (reach.settle(better.as_ref(), &unchained), Some(first)),
+            };
+            (settled, chained, unchained, reach.gaps())
         };
         if let Some(gap) = gaps.first() {
             if moved(&ledger)? {
@@ -140,19 +144,27 @@ impl View {
             holdings,
             reader,
             settled,
+            chained,
             unchained,
             unlisted,
         })))
     }
 
-    /// Is one of the sessions that wrote or named the pack perhaps at work?
+    /// Nothing is to be stored alone after all: then all bases count. `false` if nothing was to be.
+    pub fn keep_chains(&mut self) -> bool {
+        self.unchained.clear();
+        self.chained.take().map(|chained| self.settled = chained).is_some()
+    }
+
+    /// Is one of the sessions that wrote or named the pack perhaps at work, or one that began since?
     pub fn is_live(&self, pack: u32) -> bool {
         is_live(&self.holdings, pack, &self.live)
     }
 }
 
 fn is_live(holdings: &Holdings, pack: u32, live: &[(SessionId, Option<LeaseV1>)]) -> bool {
-    holdings.packs[pack as usize].sessions.iter().any(|s| live.iter().any(|(session, _)| session == s))
+    let held = &holdings.packs[pack as usize];
+    held.late || held.sessions.iter().any(|s| live.iter().any(|(session, _)| session == s))
 }
 
 /// Nothing is changed where a snapshot is not whole: what is thought dead may be what heals it.

@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, Result};
-use crate::format::frame::Edge;
+use crate::format::frame::{Edge, FrameRecord};
 use crate::format::index::{IndexObject, IndexedPack};
 use crate::id::{BlobKind, BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
 use crate::repo::Repository;
@@ -243,6 +243,20 @@ impl Index {
         }
         let mut packs = Vec::new();
         Ok(self.rely(blob, u16::MAX, &mut packs)?.then_some(packs))
+    }
+
+    /// Packs by which the bases of a frame can be had, each from a copy below it; `None` if it cannot
+    /// be decoded.
+    pub fn packs_of_bases(&self, frame: &FrameRecord) -> Result<Option<Vec<PackNumber>>> {
+        let mut packs = Vec::new();
+        for edge in &frame.edges {
+            let base = BlobKind::from_byte(edge.kind).filter(|_| edge.how == 0 && !self.is_empty());
+            let Some(kind) = base else { return Ok(None) };
+            if !self.rely(&BlobRef::new(kind, edge.id), frame.height.into(), &mut packs)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(packs))
     }
 
     fn rely(&self, blob: &BlobRef, ceiling: u16, out: &mut Vec<PackNumber>) -> Result<bool> {
