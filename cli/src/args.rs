@@ -7,6 +7,7 @@ mod key;
 mod look;
 mod prune;
 mod record;
+mod repair;
 mod restore;
 mod snapshot;
 
@@ -21,6 +22,7 @@ pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
 pub use prune::PruneArgs;
 pub use record::{LedgerArgs, LockCommand, UnlockArgs};
+pub use repair::{RepairCommand, RepairConfigArgs, RepairIndexArgs, RepairPacksArgs, RepairSnapshotsArgs};
 pub use restore::{OverwriteArg, RestoreArgs};
 pub use snapshot::SnapshotArgs;
 
@@ -124,6 +126,9 @@ pub enum Command {
     #[command(subcommand)]
     Key(KeyCommand),
     Prune(PruneArgs),
+    /// Make a damaged repository whole again: index, packs, snapshots, in this order
+    #[command(subcommand)]
+    Repair(RepairCommand),
     Cat(CatArgs),
     Version(VersionArgs),
 }

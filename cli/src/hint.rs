@@ -23,6 +23,7 @@ pub fn cure(error: &Error) -> Option<String> {
             "write nothing more to this repository before you have copied it; \
              what is not named here can still be restored"
         }
+        Error::Lost { .. } => "--salvage gives the rest, with zeros in the place of what is lost",
         Error::NotFound { what } if what.starts_with("snapshot") || what.contains("a snapshot") => {
             "`ballast snapshots` lists what there is"
         }

@@ -12,6 +12,7 @@ mod lock;
 mod ls;
 mod prune;
 mod records;
+mod repair;
 mod restore;
 mod rewrite;
 mod snapshot;
@@ -43,6 +44,7 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(&args, p),
         Command::Key(command) => key::run(&command, p),
         Command::Prune(args) => prune::run(&args, p),
+        Command::Repair(command) => repair::run(&command, p),
         Command::Cat(args) => cat::run(&args, p),
         Command::Version(_) => version::run(p),
     }

@@ -74,6 +74,16 @@ pub enum Error {
         /// What happened with its copies.
         reason: String,
     },
+    /// The repository lost part of this file for good.
+    #[error("{path} is damaged: {lost_bytes} of its {size_bytes} bytes are lost")]
+    Lost {
+        /// Its path in the snapshot.
+        path: String,
+        /// How much of it.
+        lost_bytes: u64,
+        /// How long it is.
+        size_bytes: u64,
+    },
     /// A snapshot prefix fits several snapshots.
     #[error("snapshot {prefix} is ambiguous: {candidates}")]
     Ambiguous {

@@ -15,7 +15,7 @@ use ballast::format::keyfile::{BodyV1, KdfParams, LabelV1, RIGHTS_FULL};
 use ballast::format::lease::LeaseV1;
 use ballast::format::ledger::{CommitV1, CondemnV1, Event, ForgetV1, LedgerEntryV1, RaiseV1};
 use ballast::format::pack::{Footer, PackKind, Trailer, footer_aad, trailer_aad};
-use ballast::format::record::{METHOD_DATA, SqliteCaptureV1, VerifiedV1};
+use ballast::format::record::{LostV1, METHOD_DATA, SqliteCaptureV1, VerifiedV1};
 use ballast::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
 use ballast::format::snapshot::{CountsV1, ProblemV1, SnapshotV1};
 use ballast::format::tree::{
@@ -242,6 +242,16 @@ pub fn xattrs() -> XattrsV1 {
             (b"user.comment"[..].into(), b"hello"[..].into()),
         ],
     }
+}
+
+/// What the repository lost of a file.
+pub fn lost_of_file() -> LostV1 {
+    LostV1 { ranges: vec![(4096, 1 << 20), (5 << 30, 77)], names: 0 }
+}
+
+/// What it lost of a directory.
+pub fn lost_of_directory() -> LostV1 {
+    LostV1 { ranges: Vec::new(), names: 1500 }
 }
 
 /// A file's node with every field set.

@@ -79,6 +79,10 @@ pub struct DumpArgs {
     #[arg(value_name = "SNAPSHOT:PATH")]
     pub snapshot: OsString,
 
+    /// Also a file that lost a part in the repository: with zeros in its place
+    #[arg(long)]
+    pub salvage: bool,
+
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
     pub filter: FilterArgs,
 }

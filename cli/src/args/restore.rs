@@ -51,6 +51,13 @@ pub struct RestoreArgs {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 
+    /// Also write files that lost a part in the repository, as NAME.damaged
+    ///
+    /// `repair snapshots` marks them. Zeros stand in the place of what is lost, so that all
+    /// the rest is where it was. Without this they are left out, and named.
+    #[arg(long)]
+    pub salvage: bool,
+
     /// CPU threads; 0 = one for each core
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,

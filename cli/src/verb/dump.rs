@@ -21,7 +21,8 @@ pub fn run(args: &DumpArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let repo = connect::open(p)?;
     let snapshot = whom::find(&repo, &word, &filter)?.id;
     let meter = Meter::start(p);
-    let outcome = dump::run(&repo, snapshot, &path, &mut p.io.out, &meter);
+    let dump = if args.salvage { dump::salvage } else { dump::run };
+    let outcome = dump(&repo, snapshot, &path, &mut p.io.out, &meter);
     meter.end(0, &[]);
     connect::notices(p, &repo);
     let bytes = outcome?;

@@ -95,7 +95,12 @@ fn long(entry: &Listed<'_>, zone: &TimeZone) -> String {
     if let Some(target) = node.link_target() {
         line.push_str(&format!(" -> {}", name(target)));
     }
-    if node.marks & MARK_INCOMPLETE != 0 {
+    if let Some(lost) = node.lost() {
+        line.push_str(&match node.kind {
+            NodeKind::Directory => "  (damaged: names in it are lost)".to_owned(),
+            _ => format!("  (damaged: {} of it lost)", size(lost.bytes())),
+        });
+    } else if node.marks & MARK_INCOMPLETE != 0 {
         line.push_str("  (not whole: part of it could not be read)");
     } else if node.marks & MARK_CHANGED != 0 {
         line.push_str("  (changed while it was read)");
@@ -132,6 +137,11 @@ fn record(entry: &Listed<'_>) -> Value {
     });
     if let Value::Object(rest) = rest {
         object.extend(rest);
+    }
+    if let Some(lost) = node.lost() {
+        let ranges: Vec<_> =
+            lost.ranges.iter().map(|(at, len)| json!({ "offset": at, "len": len })).collect();
+        object.insert("lost".into(), json!({ "bytes": lost.bytes(), "ranges": ranges, "names": lost.names }));
     }
     if let Some(target) = node.link_target() {
         put_bytes(&mut object, "target", target);

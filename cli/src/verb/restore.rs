@@ -29,6 +29,7 @@ pub fn run(args: RestoreArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
             OverwriteArg::Never => Overwrite::Never,
         },
         dry_run: args.dry_run,
+        salvage: args.salvage,
         threads: args.threads,
     };
     let meter = Meter::start(p);

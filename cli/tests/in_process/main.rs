@@ -7,4 +7,5 @@ mod forgetting;
 mod keys;
 mod look;
 mod passwords;
+mod repairing;
 mod support;

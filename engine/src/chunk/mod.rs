@@ -35,4 +35,4 @@ mod span;
 pub use cutter::Cutter;
 pub use gear::{GearTable, TABLE_VERSION};
 pub use params::{CUTTER_VERSION, CutParams, MAX_CHUNK_LIMIT};
-pub use region::{Opaque, Policy, ReadAt, Region, Rule, Seams, check_regions, lay_out};
+pub use region::{Opaque, Policy, ReadAt, Region, Rule, Seams, check_regions, lay_out, regions_within};

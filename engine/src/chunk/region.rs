@@ -132,6 +132,19 @@ pub fn check_regions(regions: &[Region], len: u64, params: &CutParams) -> Result
     Ok(())
 }
 
+/// Regions of a stretch of a file that lies between holes, by their offset in the file.
+pub fn regions_within(regions: &[Region], offset: u64, len: u64) -> Vec<Region> {
+    let end = offset.saturating_add(len);
+    let first = regions.partition_point(|region| region.end() <= offset);
+    let inside = regions[first..].iter().take_while(|region| region.start < end);
+    inside
+        .map(|region| {
+            let start = region.start.max(offset);
+            Region { start, len: region.end().min(end) - start, ..*region }
+        })
+        .collect()
+}
+
 /// What `seams` says of `data`, or the opaque layout if that cannot be used: a
 /// plug-in at fault costs deduplication, never a file.
 pub fn lay_out(seams: &dyn Seams, data: &dyn ReadAt, len: u64, params: &CutParams) -> Result<Vec<Region>> {

@@ -21,7 +21,7 @@ use std::collections::HashSet;
 pub use dtype::Dtype;
 
 use super::params::CutParams;
-use super::region::{Policy, ReadAt, Region, Rule, Seams};
+use super::region::{Policy, ReadAt, Region, Rule, Seams, check_regions};
 use crate::error::Result;
 
 /// Longest header, the eight bytes of its length included: some hundred thousand tensors with long
@@ -132,6 +132,15 @@ pub fn regions(tensors: impl IntoIterator<Item = (u64, u64)>) -> Vec<Region> {
 /// As a plug-in: content that is not safetensors is laid out as [`super::Opaque`] does.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Safetensors;
+
+/// Header and regions of a file of `size` bytes that begins with `first`: all of it, or
+/// [`MAX_HEADER_BYTES`]. `None`: there is nothing to see, and its content alone decides.
+pub fn lay_out(first: &[u8], size: u64, params: &CutParams) -> Option<(Header, Vec<Region>)> {
+    let header = if params.sees_tensors() { Header::parse(first, size) } else { None }?;
+    let regions = header.regions();
+    check_regions(&regions, size, params).ok()?;
+    Some((header, regions))
+}
 
 impl Seams for Safetensors {
     fn regions(&self, data: &dyn ReadAt, len: u64) -> Result<Vec<Region>> {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Malformed;
 use crate::format::content::{Entry, total_len};
-use crate::format::wire::{Bytes, Extension, Record, Stamp, seq};
+use crate::format::record::LostV1;
+use crate::format::wire::{self, Bytes, Extension, Record, Stamp, seq};
 use crate::id::BlobId;
 
 /// Nodes of a part: at least.
@@ -63,6 +64,10 @@ pub const EXT_XATTRS: u16 = 1;
 pub const EXT_SQLITE: u16 = 2;
 /// Extension: where an argument that was a symbolic link led, as a path.
 pub const EXT_FOLLOWED: u16 = 3;
+/// Extension, critical: what the repository lost of it, [`LostV1`]. In `content` a hole stands in its
+/// place, so that every other byte is where it was; who does not know the mark would take the
+/// zeros for the file's.
+pub const EXT_LOST: u16 = 4;
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +147,7 @@ impl Node {
     }
 
     /// Extensions that this version understands.
-    pub const KNOWN_EXTENSIONS: [u16; 3] = [EXT_XATTRS, EXT_SQLITE, EXT_FOLLOWED];
+    pub const KNOWN_EXTENSIONS: [u16; 4] = [EXT_XATTRS, EXT_SQLITE, EXT_FOLLOWED, EXT_LOST];
 
     /// The tree of a directory.
     pub fn subtree(&self) -> Option<BlobId> {
@@ -163,6 +168,32 @@ impl Node {
     /// Data of an extension.
     pub fn extension(&self, tag: u16) -> Option<&Bytes> {
         self.extensions.iter().find(|e| e.tag == tag).map(|e| &e.data)
+    }
+
+    /// What was lost of it, if anything. One that [`TreeV1::check`] has not seen may be unreadable: then
+    /// all of it counts as lost.
+    pub fn lost(&self) -> Option<LostV1> {
+        let data = self.extension(EXT_LOST)?;
+        Some(wire::decode(data).unwrap_or_else(|_| LostV1::all(self.size)))
+    }
+
+    /// Marks it: this is lost of it, beside what was lost before.
+    pub fn mark_lost(&mut self, lost: LostV1) {
+        let lost = self.lost().unwrap_or_default().union(lost);
+        self.extensions.retain(|e| e.tag != EXT_LOST);
+        self.extensions.push(Extension { tag: EXT_LOST, critical: true, data: wire::encode(&lost).into() });
+        self.extensions.sort_by_key(|e| e.tag);
+    }
+
+    fn check_lost(&self) -> Result<(), Malformed> {
+        let Some(data) = self.extension(EXT_LOST) else { return Ok(()) };
+        let lost: LostV1 = wire::decode(data)?;
+        let len = match self.kind {
+            NodeKind::File => total_len(&self.content)?,
+            NodeKind::Directory => 0,
+            _ => return Err(Malformed::new(format!("node {:?} cannot have lost anything", self.name))),
+        };
+        lost.check(len)
     }
 
     /// Inline bytes and data of extensions: what can be large in a node.
@@ -191,7 +222,8 @@ impl Node {
         if [self.mtime, self.ctime].iter().chain(&self.btime).any(|t| t.nanos >= 1_000_000_000) {
             return Err(Malformed::new(format!("node {:?} has an impossible time", self.name)));
         }
-        crate::format::wire::check_extensions(&self.extensions, &Self::KNOWN_EXTENSIONS, "node")
+        self.check_lost()?;
+        wire::check_extensions(&self.extensions, &Self::KNOWN_EXTENSIONS, "node")
     }
 }
 
@@ -254,7 +286,7 @@ impl TreeV1 {
         if !sorted(&names) {
             return Err(Malformed::new("names are not in order"));
         }
-        crate::format::wire::check_extensions(&self.extensions, &[], "tree")
+        wire::check_extensions(&self.extensions, &[], "tree")
     }
 }
 
@@ -304,7 +336,6 @@ impl Record for XattrsV1 {
 mod tests {
     use super::*;
     use crate::format::MAX_FRAME_PLAIN_BYTES;
-    use crate::format::wire;
 
     fn node(number: usize, attributes: usize) -> Node {
         let extension = Extension { tag: EXT_XATTRS, critical: false, data: vec![1; attributes].into() };

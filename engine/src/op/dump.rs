@@ -26,11 +26,34 @@ const MAX_THREADS: usize = 4;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Writes the file at `path` (absolute, inside the snapshot; links inside it are followed) to
-/// `out`. Gives its length. What `out` refuses is [`Error::Io`] with the kind it gave.
+/// `out`. Gives its length. What `out` refuses is [`Error::Io`] with the kind it gave; a file of which
+/// part is lost is [`Error::Lost`].
 pub fn run(
     repo: &Repository,
     snapshot: SnapshotId,
     path: &[u8],
+    out: &mut (dyn Write + Send),
+    progress: &dyn Progress,
+) -> Result<u64> {
+    dump(repo, snapshot, path, false, out, progress)
+}
+
+/// The same; where part of the file is lost, zeros are written for it, and a Problem says how much.
+pub fn salvage(
+    repo: &Repository,
+    snapshot: SnapshotId,
+    path: &[u8],
+    out: &mut (dyn Write + Send),
+    progress: &dyn Progress,
+) -> Result<u64> {
+    dump(repo, snapshot, path, true, out, progress)
+}
+
+fn dump(
+    repo: &Repository,
+    snapshot: SnapshotId,
+    path: &[u8],
+    salvage: bool,
     out: &mut (dyn Write + Send),
     progress: &dyn Progress,
 ) -> Result<u64> {
@@ -43,6 +66,15 @@ pub fn run(
     };
     if node.kind != NodeKind::File {
         return refuse("no file: it has no content");
+    }
+    if let Some(lost) = node.lost() {
+        let (path, lost_bytes) = (printable(&found.path), lost.bytes());
+        let error = Error::Lost { path: path.clone(), lost_bytes, size_bytes: node.size };
+        if !salvage {
+            return Err(error);
+        }
+        let message = format!("{lost_bytes} of its {} bytes are lost: zeros stand in their place", node.size);
+        progress.problem(&Problem::new(ProblemKind::Damaged, path, message));
     }
     say_marks(&node, &found.path, progress);
     let (pieces, len) = reader.pieces(&node.content)?;

@@ -10,6 +10,7 @@ pub mod list;
 pub mod lock;
 pub mod ls;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod rewrite;
 pub mod snapshot;

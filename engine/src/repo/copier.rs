@@ -95,7 +95,8 @@ impl<'a> Copier<'a> {
         self.anew(blob, &bytes, near)
     }
 
-    fn anew(&self, blob: BlobRef, plain: &[u8], near: &mut Nearby) -> Result<()> {
+    /// Stores a blob alone. `plain` must be what its id says.
+    pub fn anew(&self, blob: BlobRef, plain: &[u8], near: &mut Nearby) -> Result<()> {
         let kind = pack_kind(blob.kind);
         let len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a blob over 4 GiB".into()))?;
         let record = FrameBlob { kind: blob.kind as u8, len, id: blob.id };

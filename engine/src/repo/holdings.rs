@@ -176,6 +176,32 @@ impl Holdings {
         Ok(())
     }
 
+    /// Adds what a pack's own trailer says of it, under a number of its own, whatever index objects say.
+    /// [`Inventory::sort`] is then due.
+    pub fn describe(&mut self, pack: &IndexedPack, session: SessionId) -> Result<PackNumber> {
+        let full = |_| Error::Internal("more than four billion packs".into());
+        let number = PackNumber::try_from(self.packs.len()).map_err(full)?;
+        let first = u32::try_from(self.inventory.frames().len()).map_err(full)?;
+        self.inventory.add(number, pack)?;
+        self.packs.push(HeldPack {
+            info: PackInfo {
+                id: pack.id,
+                size: pack.size,
+                epoch: pack.epoch,
+                pack_kind: pack.pack_kind,
+                usable: false,
+                standing: true,
+            },
+            flags: pack.flags,
+            condemned: false,
+            bad: false,
+            late: false,
+            sessions: vec![session],
+            frames: (first, u32::try_from(pack.frames.len()).map_err(full)?),
+        });
+        Ok(number)
+    }
+
     fn is_same(&self, number: PackNumber, pack: &IndexedPack) -> bool {
         let held = &self.packs[number as usize];
         held.info.size == pack.size

@@ -12,7 +12,7 @@ use crate::format::wire::{self, Record};
 use crate::format::{MAX_INDEX_BYTES, MAX_RECORD_BYTES};
 use crate::id::{IndexId, ObjectKind, ObjectName, RepoId, SnapshotId};
 use crate::repo::Repository;
-use crate::store::Store;
+use crate::store::{PutMode, Store};
 
 /// What an object's associated data ends in.
 #[derive(Debug, Clone, Copy)]
@@ -142,6 +142,18 @@ impl Repository {
     /// its copy in the key file.
     pub fn config_object(&self) -> Result<ConfigV1> {
         read_config(self.store().as_ref(), self.keyring(), &self.config().repo_id)
+    }
+
+    /// Writes the config object as it is used here, and reads it back. Only for one that is missing or
+    /// does not open: else no object is ever replaced.
+    pub(crate) fn write_config_again(&self, missing: bool) -> Result<()> {
+        let bytes = seal_config(self.keyring(), self.config(), self.surroundings())?;
+        let mode = if missing { PutMode::New } else { PutMode::Replace };
+        self.store().put(&ObjectName::config(), &bytes, mode)?;
+        match self.config_object()? == *self.config() {
+            true => Ok(()),
+            false => Err(Error::corrupt(ObjectName::config(), "was written, and reads as something else")),
+        }
     }
 
     /// One index object.

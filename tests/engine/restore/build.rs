@@ -235,6 +235,7 @@ pub fn to(snapshot: SnapshotId, target: &Path) -> RestoreOptions {
         exclude: Vec::new(),
         overwrite: restore::Overwrite::Always,
         dry_run: false,
+        salvage: false,
         threads: 2,
     }
 }

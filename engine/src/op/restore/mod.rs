@@ -25,6 +25,7 @@ mod team;
 mod work;
 
 pub use options::{Overwrite, RestoreOptions, RestoreReport};
+pub use plan::DAMAGED;
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -53,7 +54,7 @@ pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress)
     let (base, walk) = match (found.tree, found.node) {
         (Some(tree), _) => {
             let walk = Walk::contents(&reader, &selection, tree, &found.path)?;
-            (found.path, walk)
+            (found.path, walk.salvaging(options.salvage))
         }
         (None, Some(mut node)) => {
             // Under the name that was asked for, though a link may have led elsewhere.
@@ -61,7 +62,8 @@ pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress)
                 node.name = name;
             }
             let (base, _) = split_last(&found.path);
-            (base.to_vec(), Walk::over(&reader, &selection, vec![node], base))
+            let walk = Walk::over(&reader, &selection, vec![node], base);
+            (base.to_vec(), walk.salvaging(options.salvage))
         }
         (None, None) => return Err(Error::Internal("a path without a node".into())),
     };
@@ -105,6 +107,11 @@ fn rehearse(
 ) -> Result<RestoreReport> {
     let mut report =
         RestoreReport { snapshot: Some(options.snapshot), dry_run: true, ..RestoreReport::default() };
+    let say = |problem: Problem, report: &mut RestoreReport| {
+        progress.problem(&problem);
+        report.problem_count += 1;
+        report.problems.push(problem);
+    };
     while let Some(step) = walk.next_step() {
         progress.check()?;
         match step {
@@ -116,10 +123,10 @@ fn rehearse(
             }
             Step::Leaf(_) => report.others += 1,
             Step::Broken(error) => {
-                let problem = Problem::new(ProblemKind::Damaged, printable(walk.path()), error);
-                progress.problem(&problem);
-                report.problem_count += 1;
-                report.problems.push(problem);
+                say(Problem::new(ProblemKind::Damaged, printable(walk.path()), error), &mut report);
+            }
+            Step::Lost { path, message } => {
+                say(Problem::new(ProblemKind::Damaged, printable(&path), message), &mut report);
             }
             Step::Leave => {}
         }

@@ -36,6 +36,9 @@ pub struct RestoreOptions {
     pub overwrite: Overwrite,
     /// Say what would be restored, write nothing.
     pub dry_run: bool,
+    /// Also write files of which the repository lost a part, under their name and
+    /// [`super::DAMAGED`], with zeros for what is lost. Else they are left out.
+    pub salvage: bool,
     /// CPU threads; 0 = one for each core.
     pub threads: usize,
 }

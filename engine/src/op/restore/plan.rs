@@ -5,16 +5,21 @@
 //! only once something in it is wanted. Memory: the nodes of the directories on the way to
 //! the present one, never those of the whole snapshot.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::vec::IntoIter;
 
 use super::door;
 use super::select::{Selection, Verdict};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::format::tree::{Node, NodeKind};
+use crate::format::wire::Bytes;
 use crate::id::BlobId;
 use crate::repo::lookup::join;
 use crate::repo::reader::Reader;
+
+/// Ends the name under which a file is restored that has lost a part: so nothing opens it unawares, and
+/// no whole file of that name makes way for it.
+pub const DAMAGED: &str = ".damaged";
 
 /// Where the nodes of a directory come from.
 pub trait Trees {
@@ -46,10 +51,19 @@ pub enum Step {
     Leaf(Box<Node>),
     /// What is below the directory just entered cannot be known.
     Broken(Error),
+    /// The repository lost part of this path; what follows is what is left of it, if anything.
+    Lost {
+        /// In the snapshot.
+        path: Vec<u8>,
+        /// How much.
+        message: String,
+    },
 }
 
 struct Level {
     nodes: IntoIter<Node>,
+    /// Names in the directory, if one of its files has lost a part.
+    taken: BTreeSet<Bytes>,
     verdict: Verdict,
     /// Length of `Walk::path` up to and with this directory.
     path_len: usize,
@@ -65,6 +79,7 @@ pub struct Walk<'w, T: Trees> {
     path: Vec<u8>,
     ready: VecDeque<Step>,
     top_salt: u32,
+    salvage: bool,
 }
 
 impl<'w, T: Trees> Walk<'w, T> {
@@ -78,6 +93,7 @@ impl<'w, T: Trees> Walk<'w, T> {
     pub fn over(trees: &'w T, selection: &'w Selection, nodes: Vec<Node>, path: &[u8]) -> Self {
         let top_salt = door::temp_salt(nodes.iter().map(|n| &n.name[..]));
         let top = Level {
+            taken: taken(&nodes),
             nodes: nodes.into_iter(),
             verdict: selection.at_top(),
             path_len: path.len(),
@@ -91,9 +107,15 @@ impl<'w, T: Trees> Walk<'w, T> {
             path: path.to_vec(),
             ready: VecDeque::new(),
             top_salt,
+            salvage: false,
         };
         walk.levels[0].verdict = walk.verdict_of_top();
         walk
+    }
+
+    /// Files that have lost a part come too, under another name.
+    pub fn salvaging(self, salvage: bool) -> Self {
+        Self { salvage, ..self }
     }
 
     fn verdict_of_top(&self) -> Verdict {
@@ -145,11 +167,30 @@ impl<'w, T: Trees> Walk<'w, T> {
             match node.subtree() {
                 None => {
                     self.enter_pending();
-                    self.ready.push_back(Step::Leaf(Box::new(node)));
+                    self.leaf(node, path);
                 }
                 Some(tree) => self.descend(node, tree, verdict, path),
             }
         }
+    }
+
+    fn leaf(&mut self, mut node: Node, path: Vec<u8>) {
+        if let Some(lost) = node.lost() {
+            let (bytes, size) = (lost.bytes(), node.size);
+            let rest = if self.salvage {
+                let taken = self.levels.last_mut().map(|level| &mut level.taken);
+                node.name = free_name(&node.name, taken);
+                format!("the rest is in {}, zeros in its place", printable(&node.name))
+            } else {
+                "not restored".into()
+            };
+            let message = format!("{bytes} of its {size} bytes are lost; {rest}");
+            self.ready.push_back(Step::Lost { path, message });
+            if !self.salvage {
+                return;
+            }
+        }
+        self.ready.push_back(Step::Leaf(Box::new(node)));
     }
 
     fn descend(&mut self, node: Node, tree: BlobId, verdict: Verdict, path: Vec<u8>) {
@@ -159,13 +200,19 @@ impl<'w, T: Trees> Walk<'w, T> {
             Err(error) => (Vec::new(), Some(error)),
         };
         let temp_salt = door::temp_salt(nodes.iter().map(|n| &n.name[..]));
+        let lost = node.lost().map(|lost| match lost.names {
+            0 => "what was in this directory is lost".to_owned(),
+            names => format!("at least {names} names in this directory are lost"),
+        });
         let enter = Step::Enter { node: Box::new(node), wanted, temp_salt };
-        self.path = path;
+        self.path = path.clone();
         let path_len = self.path.len();
-        self.levels.push(Level { nodes: nodes.into_iter(), verdict, path_len, pending: Some(enter) });
-        if wanted || broken.is_some() {
+        let taken = taken(&nodes);
+        self.levels.push(Level { nodes: nodes.into_iter(), taken, verdict, path_len, pending: Some(enter) });
+        if wanted || broken.is_some() || lost.is_some() {
             self.enter_pending();
         }
+        self.ready.extend(lost.map(|message| Step::Lost { path, message }));
         self.ready.extend(broken.map(Step::Broken));
     }
 
@@ -174,6 +221,22 @@ impl<'w, T: Trees> Walk<'w, T> {
         let pending = self.levels.iter_mut().filter_map(|level| level.pending.take());
         self.ready.extend(pending);
     }
+}
+
+fn taken(nodes: &[Node]) -> BTreeSet<Bytes> {
+    let any = nodes.iter().any(|node| node.kind == NodeKind::File && node.lost().is_some());
+    if any { nodes.iter().map(|node| node.name.clone()).collect() } else { BTreeSet::new() }
+}
+
+/// `name` and [`DAMAGED`], as often as it takes.
+fn free_name(name: &[u8], taken: Option<&mut BTreeSet<Bytes>>) -> Bytes {
+    let mut name = Bytes::from([name, DAMAGED.as_bytes()].concat());
+    if let Some(taken) = taken {
+        while !taken.insert(name.clone()) {
+            name.0.extend_from_slice(DAMAGED.as_bytes());
+        }
+    }
+    name
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ fn steps(include: &[&str], exclude: &[&str], from: &str) -> String {
             Step::Leave => "}".to_owned(),
             Step::Leaf(node) => name(&node),
             Step::Broken(_) => "!".to_owned(),
+            Step::Lost { .. } => "?".to_owned(),
         });
     }
     out.join(" ")
@@ -87,4 +88,33 @@ fn patterns_are_of_the_snapshot_wherever_one_begins() {
     assert_eq!(steps(&["/a/x.c"], &[], "/a"), "x.c");
     assert_eq!(steps(&[], &["/a/x.c"], "/a"), "y.h");
     assert_eq!(steps(&[], &["/a"], "/a"), "");
+}
+
+/// Files that lost a part come only when they are asked for, under a name that nothing else has.
+#[test]
+fn damaged_files_come_under_a_name_of_their_own() {
+    let lost = |mut node: Node| {
+        node.mark_lost(crate::format::record::LostV1::all(5));
+        node
+    };
+    let mut table = Table::default();
+    let nodes = vec![lost(file("x")), file("x.damaged"), lost(file("x.damaged.damaged"))];
+    let top = table.add(1, nodes);
+    let selection = Selection::new(&[], &[]).unwrap();
+    let names = |salvage: bool| {
+        let mut walk = Walk::contents(&table, &selection, top, b"/").unwrap().salvaging(salvage);
+        let mut out = Vec::new();
+        while let Some(step) = walk.next_step() {
+            match step {
+                Step::Leaf(node) => out.push(String::from_utf8_lossy(&node.name).into_owned()),
+                Step::Lost { path, .. } => out.push(format!("?{}", String::from_utf8_lossy(&path))),
+                other => panic!("{other:?}"),
+            }
+        }
+        out
+    };
+    assert_eq!(names(false), ["?/x", "x.damaged", "?/x.damaged.damaged"]);
+    let other = ["?/x", "x.damaged.damaged.damaged", "x.damaged", "?/x.damaged.damaged"];
+    assert_eq!(names(true)[..4], other);
+    assert_eq!(names(true)[4], "x.damaged.damaged.damaged.damaged");
 }

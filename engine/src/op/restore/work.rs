@@ -159,6 +159,7 @@ impl<'r> Conductor<'r> {
             Step::Leave => drop(self.dirs.pop()),
             Step::Broken(error) => self.run.settle(&dir.path(), error.into()),
             Step::Leaf(_) if self.lost > 0 => {}
+            Step::Lost { path, message } => self.run.problem(ProblemKind::Damaged, &path, message),
             Step::Leaf(node) => self.leaf(dir, *node),
         }
     }

@@ -345,6 +345,10 @@ impl<'a> Conductor<'a> {
         if self.options.force {
             return Ok(Err(Tally::words(None)));
         }
+        if old.lost().is_some() {
+            // What stands for the lost bytes are not the file's.
+            return Ok(Err(Tally::MISSING_DATA));
+        }
         if let Err(reason) = unchanged(old, stat, &self.policy) {
             return Ok(Err(Tally::words(Some(reason) as Option<Reason>)));
         }

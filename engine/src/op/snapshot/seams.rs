@@ -7,7 +7,7 @@
 //! region of its own.
 
 use crate::chunk::safetensors::{self, Header, MAX_HEADER_BYTES};
-use crate::chunk::{CutParams, Opaque, Region, check_regions};
+use crate::chunk::{CutParams, Opaque, Region, check_regions, regions_within};
 use crate::error::Result;
 use crate::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
 use crate::format::tree::Node;
@@ -33,12 +33,9 @@ impl Layout {
     /// Of a file of `size` bytes that begins with `first`: all of it, or [`ENOUGH_BYTES`].
     /// Stores the seam table.
     pub fn of(first: &[u8], size: u64, params: &CutParams, session: &Session) -> Result<Self> {
-        let header = if params.sees_tensors() { Header::parse(first, size) } else { None };
-        let Some(header) = header else { return Ok(Self::opaque(size)) };
-        let regions = header.regions();
-        if check_regions(&regions, size, params).is_err() {
+        let Some((header, regions)) = safetensors::lay_out(first, size, params) else {
             return Ok(Self::opaque(size));
-        }
+        };
         let table = table(header);
         let id = session.store(BlobKind::Seams, &wire::encode(&table))?.id;
         Ok(Self { regions, table: Some(id), seams: table.seams })
@@ -69,15 +66,7 @@ impl Layout {
 
     /// The regions of a stretch of data, by their offset in the file.
     pub fn within(&self, offset: u64, len: u64) -> Vec<Region> {
-        let end = offset + len;
-        let first = self.regions.partition_point(|region| region.end() <= offset);
-        let inside = self.regions[first..].iter().take_while(|region| region.start < end);
-        inside
-            .map(|region| {
-                let start = region.start.max(offset);
-                Region { start, len: region.end().min(end) - start, ..*region }
-            })
-            .collect()
+        regions_within(&self.regions, offset, len)
     }
 }
 

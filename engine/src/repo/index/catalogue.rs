@@ -61,6 +61,13 @@ pub struct Catalogue {
     released: bool,
 }
 
+/// Removes what this machine knows: an index object that was wrong has told it.
+pub fn forget(cache: &CacheDir) {
+    if !cache.remove(FILE) {
+        tracing::warn!("the local index may stay out of date");
+    }
+}
+
 impl Catalogue {
     /// Reads it; `None` if it is not there, damaged, or of another version.
     pub fn load(cache: &CacheDir) -> Option<Self> {

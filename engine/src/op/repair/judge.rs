@@ -1,0 +1,132 @@
+//! Which blobs can be had: by what the index says, and where that leaves a doubt, by reading.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::format::content::Entry;
+use crate::format::frame::Encoding;
+use crate::id::{BlobKind, BlobRef};
+use crate::op::repair::is_damage;
+use crate::repo::holdings::Holdings;
+use crate::repo::index::inventory::FrameRow;
+use crate::repo::reader::Reader;
+
+/// What is to be thought of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// A copy stands in a pack that may be relied on, and so does all that is needed to decode it.
+    Sound,
+    /// It can be read, but only from packs that may not be relied on.
+    Frail,
+    /// It cannot be read.
+    Lost,
+}
+
+/// Can a frame like this be decoded by this program?
+pub fn is_known(encoding: u8, codec_version: u8) -> bool {
+    Encoding::from_byte(encoding).is_some() && codec_version == codec::CODEC_VERSION
+}
+
+/// See the module's words.
+pub struct Judge<'a> {
+    holdings: &'a Holdings,
+    /// Reads by the same holdings.
+    pub reader: &'a Reader,
+    doubted: Mutex<HashMap<BlobRef, Hold>>,
+}
+
+impl<'a> Judge<'a> {
+    /// `reader` must read by `holdings`.
+    pub fn new(holdings: &'a Holdings, reader: &'a Reader) -> Self {
+        Self { holdings, reader, doubted: Mutex::default() }
+    }
+
+    /// Of a chunk or seam table the index is believed; trees and lists, few as they are and needed to
+    /// find all else, are read.
+    pub fn of(&self, blob: BlobRef) -> Result<Hold> {
+        let walked = matches!(blob.kind, BlobKind::Tree | BlobKind::TreePart | BlobKind::List);
+        let sound = self.is_sound(&blob, u16::MAX)?;
+        if sound && !walked {
+            return Ok(Hold::Sound);
+        }
+        let known = self.doubted().get(&blob).copied();
+        if let Some(hold) = known {
+            return Ok(hold);
+        }
+        let hold = match self.reader.blob(blob.kind, blob.id) {
+            Ok(_) if sound => Hold::Sound,
+            Ok(_) => Hold::Frail,
+            Err(error) if is_damage(&error) => {
+                self.refuse_unknown(&blob)?;
+                Hold::Lost
+            }
+            Err(error) => return Err(error),
+        };
+        self.doubted().insert(blob, hold);
+        Ok(hold)
+    }
+
+    fn doubted(&self) -> MutexGuard<'_, HashMap<BlobRef, Hold>> {
+        self.doubted.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Is there a copy below `ceiling` in a usable pack, and are its bases there, below it?
+    pub fn is_sound(&self, blob: &BlobRef, ceiling: u16) -> Result<bool> {
+        for frame in self.frames_of(blob) {
+            if u16::from(frame.height) < ceiling
+                && self.holdings.packs[frame.pack as usize].info.usable
+                && self.has_bases(frame)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn has_bases(&self, frame: &FrameRow) -> Result<bool> {
+        let ceiling = u16::from(frame.height);
+        for edge in self.holdings.inventory.edges_of(frame) {
+            let Some(kind) = BlobKind::from_byte(edge.kind) else { return Ok(false) };
+            if !self.is_sound(&BlobRef::new(kind, edge.id), if edge.how == 0 { ceiling } else { u16::MAX })? {
+                return Ok(false);
+            }
+            let mut lists = if edge.how == 0 { Vec::new() } else { vec![edge.id] };
+            while let Some(list) = lists.pop() {
+                let Ok(list) = self.reader.list(list) else { return Ok(false) };
+                for entry in list.entries {
+                    match entry {
+                        Entry::List { id, .. } => lists.push(id),
+                        Entry::Chunk { id, .. }
+                            if !self.is_sound(&BlobRef::new(BlobKind::Chunk, id), ceiling)? =>
+                        {
+                            return Ok(false);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn frames_of(&self, blob: &BlobRef) -> impl Iterator<Item = &'a FrameRow> + use<'a> {
+        let inventory = &self.holdings.inventory;
+        let copies = inventory.copies(blob.kind as u8, &blob.id).iter();
+        copies.map(|copy| &inventory.frames()[inventory.blobs()[*copy as usize].frame as usize])
+    }
+
+    /// What a newer program stored is not lost because this one cannot decode it.
+    fn refuse_unknown(&self, blob: &BlobRef) -> Result<()> {
+        let stands = |frame: &&FrameRow| self.holdings.packs[frame.pack as usize].info.standing;
+        let unknown = |frame: &&FrameRow| !is_known(frame.encoding, frame.codec_version);
+        match self.frames_of(blob).filter(stands).find(unknown) {
+            None => Ok(()),
+            Some(frame) => Err(Error::corrupt(
+                blob,
+                format!("is encoded in a way ({}) that this version does not know", frame.encoding),
+            )),
+        }
+    }
+}
