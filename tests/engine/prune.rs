@@ -821,3 +821,63 @@ fn what_only_a_replaced_index_object_names_is_listed_again() {
     pruned(place, &all());
     assert_tight(place);
 }
+
+/// Held for dead, a prune is stopped before it condemns; another one keeps the old copies and
+/// condemns the new ones. Who ignored that would condemn the last copies.
+#[test]
+fn what_another_prune_condemned_is_not_counted_on() {
+    let mut crossed = 0;
+    for _ in 0..12 {
+        let scene = scene();
+        let place = &scene.place;
+        let before = place.names(ObjectKind::Pack);
+        let (theirs, mine) = (place.clone(), Arc::new(AtomicU64::new(0)));
+        let lost = mine.clone();
+        let (repo, hit) = interrupted_at(place, ObjectKind::Ledger, 1, move || {
+            theirs.let_leases_lapse();
+            let lazy = PruneOptions { max_unused: MaxUnused::Unlimited, ..PruneOptions::default() };
+            prune::run(&theirs.open_bare(), &lazy, &Silent).unwrap();
+            let left = theirs.names(ObjectKind::Pack);
+            let old = before.iter().filter(|pack| left.contains(pack)).count();
+            lost.store((left.len() == old).into(), Ordering::SeqCst);
+        });
+        prune::run(&repo, &all(), &Silent).unwrap();
+        assert!(hit.load(Ordering::SeqCst));
+        scene.assert_whole("crossed");
+        crossed += mine.load(Ordering::SeqCst);
+        if crossed > 1 {
+            return;
+        }
+    }
+    panic!("the copies of the one that was stopped were never condemned");
+}
+
+/// A session that lives lists a difference to what was condemned meanwhile; another has stored the
+/// same blob against something else. What cannot be decoded is no reason to call the other one lost.
+#[test]
+fn a_copy_that_cannot_be_decoded_says_nothing_of_the_others() {
+    let place = Place::default();
+    let chain = chained(&place, 2);
+    let mut wanted = chain[0].1.clone();
+    (0..30).for_each(|at| wanted[at * 3000] ^= 1);
+    let base = |n: usize| BlobRef::new(BlobKind::Chunk, chain[n].2);
+    forget(&place, &[chain[1].0]);
+    let repo = place.open_bare();
+    let mut slow = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+    let reader = Reader::with_index(&repo, slow.index().clone());
+    let stored = store_against(&slow, &reader, &wanted, &[base(1)]).unwrap();
+    assert!(pruned(&place, &all()).condemned_packs > 0);
+    let mut quick = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+    let reader = Reader::with_index(&repo, quick.index().clone());
+    assert!(!quick.is_known(&base(1)).unwrap());
+    store_against(&quick, &reader, &wanted, &[base(0)]).unwrap();
+    let root = tree_of(&quick, stored.id, 100_000);
+    let flushed = quick.flush().unwrap();
+    let id = quick.commit(&snapshot_of(root), None, flushed).unwrap();
+    slow.flush().unwrap();
+    pruned(&place, &all());
+    drop((slow, quick));
+    pruned(&place, &all());
+    assert_chain(&place, &[chain[0].clone(), (id, wanted, stored.id)]);
+    assert_tight(&place);
+}

@@ -17,12 +17,13 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::format::content::Entry;
+use crate::format::frame::Edge;
 use crate::format::tree::{PartRef, TreeV1};
 use crate::format::wire::Bytes;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::progress::Progress;
 use crate::repo::holdings::Holdings;
-use crate::repo::index::inventory::{CopyNumber, FrameNumber};
+use crate::repo::index::inventory::{CopyNumber, FrameNumber, FrameRow};
 use crate::repo::reader::Reader;
 
 const NEEDED: u8 = 1;
@@ -246,8 +247,10 @@ impl<'h> Reach<'h> {
     }
 
     /// Decides which copy of each needed blob counts: of all that stand outside of condemned and bad
-    /// packs those of least height, of these the one that `better` puts first; where there are none,
-    /// no copy. Their bases are then needed too, from copies below; but not those of frames that
+    /// packs those that can be decoded, of these the ones of least height, of these the one that
+    /// `better` puts first; where there are none, no copy. A run that was held for dead may have
+    /// listed a difference to what was pruned before: beside a copy that can be decoded it says
+    /// nothing. Their bases are then needed too, from copies below; but not those of frames that
     /// are to be `unchained`.
     pub fn settle<K: Ord>(
         &self,
@@ -261,8 +264,9 @@ impl<'h> Reach<'h> {
             dependants: HashMap::new(),
         };
         let mut todo = Vec::new();
+        let mut decodable = HashMap::new();
         for copies in inventory.distinct().filter(|copies| self.is_needed(copies[0])) {
-            if let Some(copy) = self.choose(copies, &better) {
+            if let Some(copy) = self.choose(copies, &better, &mut decodable) {
                 settled.chosen[copies[0] as usize] = copy;
                 todo.push(copy);
             }
@@ -275,9 +279,14 @@ impl<'h> Reach<'h> {
                 continue;
             }
             for edge in inventory.edges_of(frame) {
-                for base in self.bytes_of_edge(edge.how, edge.kind, edge.id) {
+                let bases =
+                    self.bytes_of_edge(edge.how, edge.kind, edge.id).unwrap_or_else(|(list, error)| {
+                        self.gap(list, &error.to_string(), false);
+                        Vec::new()
+                    });
+                for base in bases {
                     let copies = inventory.copies(base.kind as u8, &base.id);
-                    let chosen = self.choose(copies, &better);
+                    let chosen = self.choose(copies, &better, &mut decodable);
                     let below = chosen.filter(|c| {
                         inventory.frames()[inventory.blobs()[*c as usize].frame as usize].height
                             < frame.height
@@ -308,26 +317,68 @@ impl<'h> Reach<'h> {
         settled
     }
 
-    fn choose<K: Ord>(&self, copies: &[CopyNumber], better: &impl Fn(CopyNumber) -> K) -> Option<CopyNumber> {
+    fn choose<K: Ord>(
+        &self,
+        copies: &[CopyNumber],
+        better: &impl Fn(CopyNumber) -> K,
+        decodable: &mut HashMap<FrameNumber, bool>,
+    ) -> Option<CopyNumber> {
+        let mut usable: Vec<CopyNumber> =
+            copies.iter().copied().filter(|copy| self.is_usable(*copy)).collect();
+        // Where there is no choice, what is missing is told as a gap.
+        if usable.len() > 1 && usable.iter().any(|copy| self.is_decodable(*copy, decodable)) {
+            usable.retain(|copy| self.is_decodable(*copy, decodable));
+        }
+        usable.into_iter().min_by_key(|copy| (self.frame_of(*copy).1.height, better(*copy)))
+    }
+
+    fn frame_of(&self, copy: CopyNumber) -> (FrameNumber, &FrameRow) {
         let inventory = &self.holdings.inventory;
-        let frame = |copy: CopyNumber| &inventory.frames()[inventory.blobs()[copy as usize].frame as usize];
-        let usable = |copy: &CopyNumber| self.holdings.is_usable(*copy);
-        copies.iter().copied().filter(usable).min_by_key(|copy| (frame(*copy).height, better(*copy)))
+        let number = inventory.blobs()[copy as usize].frame;
+        (number, &inventory.frames()[number as usize])
+    }
+
+    fn is_usable(&self, copy: CopyNumber) -> bool {
+        self.holdings.is_usable(copy)
+    }
+
+    /// Has each base, and each of theirs, a usable copy below? As deep as frames are high.
+    fn is_decodable(&self, copy: CopyNumber, known: &mut HashMap<FrameNumber, bool>) -> bool {
+        let (number, frame) = self.frame_of(copy);
+        if !self.is_usable(copy) || frame.height == 0 {
+            return self.is_usable(copy);
+        }
+        if let Some(known) = known.get(&number) {
+            return *known;
+        }
+        let inventory = &self.holdings.inventory;
+        let whole = inventory.edges_of(frame).iter().all(|edge| {
+            let bases = self.bytes_of_edge(edge.how, edge.kind, edge.id);
+            bases.is_ok_and(|bases| {
+                bases.iter().all(|base| {
+                    let mut copies = inventory.copies(base.kind as u8, &base.id).iter();
+                    copies.any(|c| self.frame_of(*c).1.height < frame.height && self.is_decodable(*c, known))
+                })
+            })
+        });
+        known.insert(number, whole);
+        whole
     }
 
     /// The blobs whose bytes a frame is decoded against.
     pub fn bases_of(&self, frame: FrameNumber) -> Vec<BlobRef> {
         let inventory = &self.holdings.inventory;
         let edges = inventory.edges_of(&inventory.frames()[frame as usize]);
-        edges.iter().flat_map(|edge| self.bytes_of_edge(edge.how, edge.kind, edge.id)).collect()
+        let bytes = |edge: &Edge| self.bytes_of_edge(edge.how, edge.kind, edge.id).unwrap_or_default();
+        edges.iter().flat_map(bytes).collect()
     }
 
     /// The blobs whose bytes an edge needs.
-    fn bytes_of_edge(&self, how: u8, kind: u8, id: BlobId) -> Vec<BlobRef> {
-        let Some(kind) = BlobKind::from_byte(kind) else { return Vec::new() };
+    fn bytes_of_edge(&self, how: u8, kind: u8, id: BlobId) -> Result<Vec<BlobRef>, (BlobRef, Error)> {
+        let Some(kind) = BlobKind::from_byte(kind) else { return Ok(Vec::new()) };
         let base = BlobRef::new(kind, id);
         if how == 0 {
-            return vec![base];
+            return Ok(vec![base]);
         }
         let mut all = vec![base];
         let mut lists = vec![id];
@@ -345,10 +396,10 @@ impl<'h> Reach<'h> {
                         }
                     }
                 }
-                Err(error) => self.gap(BlobRef::new(BlobKind::List, list), &error.to_string(), false),
+                Err(error) => return Err((BlobRef::new(BlobKind::List, list), error)),
             }
         }
-        all
+        Ok(all)
     }
 }
 

@@ -11,6 +11,7 @@ use ballast::id::{ObjectKind, SessionId, SnapshotId};
 use ballast::op::restore::{self, RestoreOptions};
 use ballast::op::{prune, snapshot};
 use ballast::progress::Silent;
+use ballast::repo::Repository;
 use ballast::repo::ledger::Append;
 use ballast::store::Store;
 use ballast::store::call::Method;
@@ -205,7 +206,7 @@ impl World {
                 sitting.add(self, choice / 3 + 1)?;
                 self.committed(sitting, host)
             }
-            Verb::Forget(choice) => self.forget(host, choice, store),
+            Verb::Forget(choice) => forget(&self.open(host, store)?, choice),
             Verb::Prune => {
                 let report = prune::run(&self.open(host, store)?, &all(), &Silent)?;
                 count(&self.counts.deleted, report.deleted_packs);
@@ -268,20 +269,6 @@ impl World {
         Ok(())
     }
 
-    fn forget(&self, host: usize, choice: u8, store: Arc<dyn Store>) -> Result<()> {
-        let repo = self.open(host, store)?;
-        let mut ledger = repo.ledger(true)?;
-        loop {
-            let committed = ledger.committed();
-            let Some(id) = nth(&committed, choice) else { return Ok(()) };
-            let event = Event::Forget(ForgetV1 { snapshots: vec![id], reason: "test".into() });
-            if ledger.append(&repo, SessionId(repo.surroundings().random()?), &event)? == Append::Done {
-                return Ok(repo.store().remove(&id.into())?);
-            }
-            ledger.refresh(&repo)?;
-        }
-    }
-
     fn restore(&self, host: usize, choice: u8, store: Arc<dyn Store>) -> Result<()> {
         let repo = self.open(host, store)?;
         let Some(id) = nth(&repo.ledger(false)?.committed(), choice) else { return Ok(()) };
@@ -294,6 +281,7 @@ impl World {
             exclude: Vec::new(),
             overwrite: Default::default(),
             dry_run: false,
+            salvage: false,
             threads: 1,
         };
         let report = restore::run(&repo, &options, &Silent)?;
@@ -310,6 +298,20 @@ impl World {
         }
         count(&self.counts.restores, 1);
         Ok(())
+    }
+}
+
+/// Forgets the n-th of the snapshots that count: entry first, object after.
+pub fn forget(repo: &Repository, choice: u8) -> Result<()> {
+    let mut ledger = repo.ledger(true)?;
+    loop {
+        let committed = ledger.committed();
+        let Some(id) = nth(&committed, choice) else { return Ok(()) };
+        let event = Event::Forget(ForgetV1 { snapshots: vec![id], reason: "test".into() });
+        if ledger.append(repo, SessionId(repo.surroundings().random()?), &event)? == Append::Done {
+            return Ok(repo.store().remove(&id.into())?);
+        }
+        ledger.refresh(repo)?;
     }
 }
 

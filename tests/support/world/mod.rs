@@ -29,7 +29,7 @@ use ballast::store::memory::{MemoryState, MemoryStore};
 use crate::place::{PASSWORD, identity, tiny};
 use crate::tree::{bytes, walk_back};
 
-pub use jobs::{Between, Done, Job, Lost, Verb, on_own_threads};
+pub use jobs::{Between, Done, Job, Lost, Verb, forget, on_own_threads};
 pub use sitting::Sitting;
 pub use turns::{Action, TurnStore, Turnstile};
 
