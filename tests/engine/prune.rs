@@ -857,12 +857,21 @@ fn what_another_prune_condemned_is_not_counted_on() {
 #[test]
 fn a_copy_that_cannot_be_decoded_says_nothing_of_the_others() {
     let place = Place::default();
-    let chain = chained(&place, 2);
-    let mut wanted = chain[0].1.clone();
-    (0..30).for_each(|at| wanted[at * 3000] ^= 1);
-    let base = |n: usize| BlobRef::new(BlobKind::Chunk, chain[n].2);
-    forget(&place, &[chain[1].0]);
+    let chain = chained(&place, 1);
+    let flipped = |step: usize| {
+        let mut content = chain[0].1.clone();
+        (0..30).for_each(|at| content[at * step] ^= 1);
+        content
+    };
+    let (other, wanted) = (flipped(2500), flipped(3000));
     let repo = place.open_bare();
+    let mut session = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
+    let other = session.store(BlobKind::Chunk, &other).unwrap().id;
+    let root = tree_of(&session, other, 100_000);
+    let flushed = session.flush().unwrap();
+    let gone = session.commit(&snapshot_of(root), None, flushed).unwrap();
+    let base = |n: usize| BlobRef::new(BlobKind::Chunk, [chain[0].2, other][n]);
+    forget(&place, &[gone]);
     let mut slow = Session::begin(&repo, "snapshot", false, &Silent).unwrap();
     let reader = Reader::with_index(&repo, slow.index().clone());
     let stored = store_against(&slow, &reader, &wanted, &[base(1)]).unwrap();
