@@ -1,7 +1,7 @@
 //! Findings on their way: one for each kind and object, the blobs that are lost by it, and those that
 //! are alike gathered into one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::id::{BlobRef, ObjectName, PackId, SnapshotId};
 use crate::op::check::report::{Fault, FaultKind, Repair, Touches};
@@ -25,8 +25,6 @@ pub struct Findings {
     by_pack: HashMap<PackId, FaultNumber>,
     /// By a lost blob: whose fault it is.
     pub lost: HashMap<BlobRef, Vec<FaultNumber>>,
-    /// Blobs are counted once for a fault.
-    counted: HashSet<(FaultNumber, BlobRef)>,
 }
 
 impl Findings {
@@ -96,9 +94,10 @@ impl Findings {
 
     /// A blob that snapshots need is lost by it.
     pub fn loses(&mut self, number: FaultNumber, blob: BlobRef) {
-        if self.counted.insert((number, blob)) {
+        let numbers = self.lost.entry(blob).or_default();
+        if !numbers.contains(&number) {
+            numbers.push(number);
             self.faults[number as usize].lost_blobs += 1;
-            self.lost.entry(blob).or_default().push(number);
         }
     }
 
@@ -106,7 +105,6 @@ impl Findings {
     pub fn gather(&mut self) {
         self.by_object.clear();
         self.by_pack.clear();
-        self.counted.clear();
         let mut alike: BTreeMap<(FaultKind, Vec<Repair>, String), FaultNumber> = BTreeMap::new();
         let mut new_numbers = Vec::with_capacity(self.faults.len());
         let mut gathered: Vec<Fault> = Vec::new();

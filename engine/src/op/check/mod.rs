@@ -133,9 +133,9 @@ fn examine(
     progress.phase("walking snapshots", None, None);
     progress.unit("trees and lists");
     reach.walk(&roots, progress)?;
-    let gaps = reach.gaps();
-    needs::blame(repo, &scene, &reader, &gaps, &mut found)?;
+    needs::blame(repo, &scene, &reader, &reach.gaps(), &mut found)?;
     notes::count(repo, &scene, &reach, &mut report);
+    drop(reach);
     let moved = !found.is_empty() && scene.moved(repo)?;
     if !moved || last {
         found.gather();
