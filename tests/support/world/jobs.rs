@@ -294,6 +294,7 @@ impl World {
             exclude: Vec::new(),
             overwrite: Default::default(),
             dry_run: false,
+            salvage: false,
             threads: 1,
         };
         let report = restore::run(&repo, &options, &Silent)?;
