@@ -58,7 +58,10 @@ enum Keep {
     No,
 }
 
-type FrameKey = (PackId, u32);
+/// Pack, offset and height. The height belongs to it: where a repository lies, or is described twice
+/// while it is repaired, one place may be said to hold frames of several heights; each is then only
+/// waited for from above.
+type FrameKey = (PackId, u32, u8);
 
 /// A frame that some thread is decoding; `None` once that failed.
 type InFlight = Arc<OnceLock<Option<Arc<Plain>>>>;
@@ -212,7 +215,7 @@ impl Reader {
         let object: ObjectName = pack.id.into();
         let shared = place.blob_len != place.plain_len;
         let frame = if shared || keep == Keep::Yes || blob.kind.is_metadata() {
-            self.shared_frame(&object, (pack.id, place.offset), pack.epoch, place)?
+            self.shared_frame(&object, (pack.id, place.offset, place.height), pack.epoch, place)?
         } else {
             Arc::new(self.read_frame(&object, pack.epoch, place)?)
         };
