@@ -234,7 +234,7 @@ pub fn repack_everything(repo: &Repository) {
     }
 }
 
-/// Stores a chunk as the difference to others, each as a whole.
+/// Stores a chunk as the difference to others, each as a whole; what cannot be read is none.
 pub fn store_against(
     session: &ballast::repo::session::Session,
     reader: &ballast::repo::reader::Reader,
@@ -242,11 +242,11 @@ pub fn store_against(
     bases: &[ballast::id::BlobRef],
 ) -> Result<ballast::repo::session::Stored> {
     use ballast::repo::session::{Against, SourceRef};
-    let source = |blob: &ballast::id::BlobRef| -> Result<SourceRef> {
-        let len = u32::try_from(reader.base_bytes(blob)?.len()).unwrap();
-        Ok(SourceRef { blobs: vec![*blob], offset: 0, len })
+    let source = |blob: &ballast::id::BlobRef| -> Option<SourceRef> {
+        let len = u32::try_from(reader.base_bytes(blob).ok()?.len()).unwrap();
+        Some(SourceRef { blobs: vec![*blob], offset: 0, len })
     };
-    let sources = bases.iter().map(source).collect::<Result<Vec<_>>>()?;
+    let sources: Vec<SourceRef> = bases.iter().filter_map(source).collect();
     let against = Against { sources: &sources, hint: ballast::codec::Hint::NONE, least_gain_percent: 0 };
     session.store_against(ballast::id::BlobKind::Chunk, plain, &against, reader)
 }
