@@ -890,3 +890,47 @@ fn a_copy_that_cannot_be_decoded_says_nothing_of_the_others() {
     assert_chain(&place, &[chain[0].clone(), (id, wanted, stored.id)]);
     assert_tight(&place);
 }
+
+/// Another prune deletes index objects while this one looks for what a new snapshot needs: the numbers
+/// of packs are those of one reading only.
+#[test]
+fn what_is_spared_is_known_by_name() {
+    let scene = scene();
+    let place = &scene.place;
+    let other = tempfile::tempdir().unwrap();
+    let again = other.path().canonicalize().unwrap();
+    for i in 0..20u64 {
+        put(again.join(format!("f{i}")), &bytes(i, 20_000 + i as usize * 900));
+    }
+    for n in 0..40u64 {
+        let mut session = Session::begin(&place.open_bare(), "snapshot", false, &Silent).unwrap();
+        session.store(BlobKind::Chunk, &bytes(9000 + n, 70_000)).unwrap();
+        session.flush().unwrap();
+    }
+    let fault = Arc::new(FaultStore::new(place.store.clone()));
+    let (theirs, below, committed_now) = (place.clone(), again.clone(), AtomicBool::new(false));
+    let readings = Arc::new(AtomicU64::new(0));
+    let seen = readings.clone();
+    fault.set_hook(move |call| {
+        if call.method == Method::Put
+            && call.kind == Some(ObjectKind::Ledger)
+            && !committed_now.swap(true, Ordering::SeqCst)
+        {
+            theirs.take(&below);
+        }
+        let listing = call.method == Method::List && call.kind == Some(ObjectKind::Index);
+        if listing && committed_now.load(Ordering::SeqCst) && seen.fetch_add(1, Ordering::SeqCst) == 1 {
+            theirs.let_leases_lapse();
+            pruned(&theirs, &all());
+        }
+    });
+    prune::run(&place.open_through(fault.clone()), &all(), &Silent).unwrap();
+    assert!(readings.load(Ordering::SeqCst) > 1);
+    let newest = *committed(place).last().unwrap();
+    assert_same(&place.open_bare(), newest, &again, &look(&again));
+    place.let_leases_lapse();
+    pruned(place, &all());
+    assert_same(&place.open_bare(), newest, &again, &look(&again));
+    scene.assert_whole("spared");
+    assert_tight(place);
+}

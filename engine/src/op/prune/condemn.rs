@@ -2,7 +2,7 @@
 //! the order of events: a snapshot that was committed before it keeps what it needs, one that is
 //! committed after it has read it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -168,11 +168,15 @@ pub fn spare(
     }
     let standing: HashSet<PackId> = index::list_ids(repo, ObjectKind::Pack)?.into_iter().collect();
     let roots = view::roots(repo, committed)?;
-    let mut spared: Vec<u32> = Vec::new();
+    // By name: others list and replace meanwhile, and a number is that of one reading only.
+    let mut spared: BTreeMap<PackId, IndexedPack> = BTreeMap::new();
     loop {
         let mut holdings = Holdings::read(repo, ledger, &standing, progress)?;
-        let doomed: HashSet<u32> =
-            victims.iter().filter_map(|id| holdings.number(id)).filter(|n| !spared.contains(n)).collect();
+        let doomed: HashSet<u32> = victims
+            .iter()
+            .filter(|id| !spared.contains_key(*id))
+            .filter_map(|id| holdings.number(id))
+            .collect();
         for number in &doomed {
             holdings.packs[*number as usize].info.usable = false;
         }
@@ -193,13 +197,12 @@ pub fn spare(
                 let what = format!("{} is needed by a new snapshot, and {}", gap.blob, gap.reason);
                 return Err(view::not_whole(what));
             }
-            spared.extend(saving);
+            let named = saving.into_iter().map(|number| holdings.indexed(number));
+            spared.extend(named.map(|pack| (pack.id, pack)));
         }
-        spared.sort_unstable();
-        spared.dedup();
         // What is spared may have bases in what is not.
         if spared.len() == before {
-            return Ok(spared.iter().map(|number| holdings.indexed(*number)).collect());
+            return Ok(spared.into_values().collect());
         }
     }
 }
