@@ -304,7 +304,7 @@ fn knows_all(place: &Place, id: ballast::id::SnapshotId) {
     let repo = place.open();
     let index = Index::open(&repo, &repo.ledger(false).unwrap()).unwrap();
     for blob in blobs {
-        assert!(index.usable_packs(&blob).unwrap().is_some(), "{blob}");
+        assert!(index.rely_on(&blob).unwrap().is_some(), "{blob}");
         assert!(!index.places(&blob).unwrap().is_empty(), "{blob}");
     }
 }
@@ -393,7 +393,7 @@ fn index_objects_stay_readable_with_tiny_blobs() {
     let index = Index::open(&repo, &repo.ledger(false).unwrap()).unwrap();
     for i in (0..200_000u64).step_by(997) {
         let id = repo.blob_id(BlobKind::Chunk, blake3::hash(&i.to_le_bytes()).as_bytes());
-        assert!(index.usable_packs(&BlobRef::new(BlobKind::Chunk, id)).unwrap().is_some());
+        assert!(index.rely_on(&BlobRef::new(BlobKind::Chunk, id)).unwrap().is_some());
     }
 }
 

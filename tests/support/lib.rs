@@ -13,7 +13,7 @@ pub mod tree;
 pub mod world;
 
 pub use place::{
-    Calls, LateClock, PASSWORD, Place, identity, of, open_at, repack_everything, store_against, surroundings,
-    tiny,
+    Calls, LateClock, PASSWORD, Place, assert_died_or_done, identity, of, open_at, repack_everything,
+    store_against, surroundings, tiny,
 };
 pub use tree::{Seen, assert_same, blobs_of, bytes, look, put, read_back, walk_back};

@@ -12,6 +12,7 @@ use ballast::op::snapshot::{self, SnapshotOptions, SnapshotReport};
 use ballast::progress::{Progress, Silent};
 use ballast::repo::{Identity, InitOptions, OpenOptions, Repository};
 use ballast::store::Store;
+use ballast::store::fault::FaultStore;
 use ballast::store::memory::MemoryStore;
 
 /// The password of every test repository.
@@ -118,6 +119,14 @@ impl Place {
     /// The cache directory of the repository itself.
     pub fn cache_of(&self, repo: &Repository) -> PathBuf {
         repo.cache().unwrap().path().to_owned()
+    }
+}
+
+/// In a sweep over every change: the store died, or the run was over before. How many packs a run makes
+/// is left to chance, so one may need fewer changes than the one they were counted in.
+pub fn assert_died_or_done<T, E: std::fmt::Debug>(fault: &FaultStore, done: &std::result::Result<T, E>) {
+    if !fault.is_dead() {
+        assert!(done.is_ok(), "the store never died, and yet: {:?}", done.as_ref().err());
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::ledger::{CommitV1, Event, ForgetV1};
 use crate::format::snapshot::SnapshotV1;
 use crate::format::wire::Text;
-use crate::id::{ObjectName, SessionId, SnapshotId};
+use crate::id::{SessionId, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::index::Index;
 use crate::repo::lease::Lease;
@@ -52,12 +52,8 @@ impl Clerk {
 
     /// Tries to write the next entry. `Taken`: it was read instead, so decide again.
     pub fn append(&mut self, event: &Event) -> Result<Append> {
-        let done = self.ledger.append(&self.repo, self.lease.session(), event)?;
-        if done == Append::Taken && self.ledger.refresh(&self.repo)?.is_empty() {
-            let taken = ObjectName::ledger(self.ledger.head() + 1);
-            return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
-        }
-        Ok(done)
+        let new = self.ledger.append_or_read(&self.repo, self.lease.session(), event)?;
+        Ok(if new.is_empty() { Append::Done } else { Append::Taken })
     }
 
     /// W5 and W6 for a snapshot that needs nothing but what the committed snapshot `base` needs.

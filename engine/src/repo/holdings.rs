@@ -12,7 +12,7 @@ use crate::id::{BlobRef, IndexId, ObjectKind, PackId, SessionId};
 use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::index::inventory::{CopyNumber, FrameNumber, Inventory};
-use crate::repo::index::{self, PackInfo, PackNumber, Place, Places};
+use crate::repo::index::{self, PackInfo, PackNumber, Place, Places, batch};
 use crate::repo::ledger::Ledger;
 
 /// Index objects read at a time.
@@ -87,7 +87,7 @@ impl Holdings {
         progress.phase("reading the index", Some(ids.len() as u64), None);
         for batch in ids.chunks(BATCH) {
             progress.check()?;
-            for (id, object) in read_batch(repo, batch)? {
+            for (id, object) in batch::read(repo, batch)? {
                 match object {
                     Ok(object) => all.take_in(id, &object, ledger, standing)?,
                     Err(error) => all.damaged.push((id, error)),
@@ -266,34 +266,5 @@ impl Places for Holdings {
 
     fn pack(&self, number: PackNumber) -> Option<PackInfo> {
         self.packs.get(number as usize).map(|pack| pack.info)
-    }
-}
-
-type Read = (IndexId, Result<IndexObject>);
-
-/// Reads some index objects in parallel. Those that vanished meanwhile are left out; what is
-/// damaged comes as its error; a store that fails ends it.
-fn read_batch(repo: &Repository, ids: &[IndexId]) -> Result<Vec<Read>> {
-    let threads = repo.store().concurrency().clamp(1, ids.len().max(1));
-    let parts = std::thread::scope(|scope| {
-        let read_part = |part: &[IndexId]| -> Result<Vec<Read>> {
-            part.iter().filter_map(|id| read_one(repo, *id).transpose()).collect()
-        };
-        let handles: Vec<_> = ids
-            .chunks(ids.len().div_ceil(threads).max(1))
-            .map(|part| scope.spawn(move || read_part(part)))
-            .collect();
-        let gone = |_| Err(Error::Internal("a reading thread panicked".into()));
-        handles.into_iter().map(|h| h.join().unwrap_or_else(gone)).collect::<Result<Vec<_>>>()
-    })?;
-    Ok(parts.into_iter().flatten().collect())
-}
-
-fn read_one(repo: &Repository, id: IndexId) -> Result<Option<Read>> {
-    match repo.index_object(id) {
-        Err(Error::Store(e)) if e.is_not_found() => Ok(None),
-        Err(Error::Store(e)) if e.is_transient() => Err(Error::Store(e)),
-        Err(error @ Error::Internal(_)) => Err(error),
-        read => Ok(Some((id, read))),
     }
 }

@@ -301,6 +301,25 @@ impl Ledger {
         }
     }
 
+    /// Tries to write the next entry after this head, and reads what took its number instead: those
+    /// entries. None: it is written.
+    pub fn append_or_read(
+        &mut self,
+        repo: &Repository,
+        session: SessionId,
+        event: &Event,
+    ) -> Result<Vec<Entry>> {
+        if self.append(repo, session, event)? == Append::Done {
+            return Ok(Vec::new());
+        }
+        let new = self.refresh(repo)?;
+        if new.is_empty() {
+            let taken = ObjectName::ledger(self.head() + 1);
+            return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
+        }
+        Ok(new)
+    }
+
     /// Tries to write the next entry after this head. What was read since the run began may forbid it:
     /// a newer program's entries may take away what this one relies on.
     pub fn append(&mut self, repo: &Repository, session: SessionId, event: &Event) -> Result<Append> {

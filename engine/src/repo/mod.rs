@@ -1,6 +1,7 @@
 //! An opened repository: keys, config and store, and what both readers and
 //! writers need. No verbs: those are functions over [`Repository`] in [`crate::op`].
 
+pub mod bases;
 pub mod cache;
 pub mod clerk;
 pub mod copier;

@@ -22,6 +22,7 @@ use crate::format::tree::{PartRef, TreeV1};
 use crate::format::wire::Bytes;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::progress::Progress;
+use crate::repo::bases::Bases;
 use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::{CopyNumber, FrameNumber, FrameRow};
 use crate::repo::reader::Reader;
@@ -53,6 +54,7 @@ enum Stated {
 pub struct Reach<'h> {
     holdings: &'h Holdings,
     reader: &'h Reader,
+    bases: Bases<'h>,
     /// By the number of a blob's first copy.
     state: Vec<AtomicU8>,
     gaps: Mutex<HashMap<BlobRef, Gap>>,
@@ -67,7 +69,14 @@ impl<'h> Reach<'h> {
     /// Nothing is needed yet. `reader` must read by `holdings`.
     pub fn new(holdings: &'h Holdings, reader: &'h Reader) -> Self {
         let state = holdings.inventory.blobs().iter().map(|_| AtomicU8::new(0)).collect();
-        Self { holdings, reader, state, gaps: Mutex::default(), stated: Mutex::default() }
+        Self {
+            holdings,
+            reader,
+            bases: Bases::new(holdings, reader),
+            state,
+            gaps: Mutex::default(),
+            stated: Mutex::default(),
+        }
     }
 
     /// Marks all that the trees `roots` need. Damage becomes [`Gap`]s; an error is the store's or
@@ -264,9 +273,8 @@ impl<'h> Reach<'h> {
             dependants: HashMap::new(),
         };
         let mut todo = Vec::new();
-        let mut decodable = HashMap::new();
         for copies in inventory.distinct().filter(|copies| self.is_needed(copies[0])) {
-            if let Some(copy) = self.choose(copies, &better, &mut decodable) {
+            if let Some(copy) = self.choose(copies, &better) {
                 settled.chosen[copies[0] as usize] = copy;
                 todo.push(copy);
             }
@@ -279,14 +287,13 @@ impl<'h> Reach<'h> {
                 continue;
             }
             for edge in inventory.edges_of(frame) {
-                let bases =
-                    self.bytes_of_edge(edge.how, edge.kind, edge.id).unwrap_or_else(|(list, error)| {
-                        self.gap(list, &error.to_string(), false);
-                        Vec::new()
-                    });
+                let bases = self.bases.of_edge(edge).unwrap_or_else(|(list, error)| {
+                    self.gap(list, &error.to_string(), false);
+                    Vec::new()
+                });
                 for base in bases {
                     let copies = inventory.copies(base.kind as u8, &base.id);
-                    let chosen = self.choose(copies, &better, &mut decodable);
+                    let chosen = self.choose(copies, &better);
                     let below = chosen.filter(|c| {
                         inventory.frames()[inventory.blobs()[*c as usize].frame as usize].height
                             < frame.height
@@ -317,17 +324,12 @@ impl<'h> Reach<'h> {
         settled
     }
 
-    fn choose<K: Ord>(
-        &self,
-        copies: &[CopyNumber],
-        better: &impl Fn(CopyNumber) -> K,
-        decodable: &mut HashMap<FrameNumber, bool>,
-    ) -> Option<CopyNumber> {
+    fn choose<K: Ord>(&self, copies: &[CopyNumber], better: &impl Fn(CopyNumber) -> K) -> Option<CopyNumber> {
         let mut usable: Vec<CopyNumber> =
-            copies.iter().copied().filter(|copy| self.is_usable(*copy)).collect();
+            copies.iter().copied().filter(|copy| self.holdings.is_usable(*copy)).collect();
         // Where there is no choice, what is missing is told as a gap.
-        if usable.len() > 1 && usable.iter().any(|copy| self.is_decodable(*copy, decodable)) {
-            usable.retain(|copy| self.is_decodable(*copy, decodable));
+        if usable.len() > 1 && usable.iter().any(|copy| self.bases.is_decodable(*copy)) {
+            usable.retain(|copy| self.bases.is_decodable(*copy));
         }
         usable.into_iter().min_by_key(|copy| (self.frame_of(*copy).1.height, better(*copy)))
     }
@@ -338,68 +340,12 @@ impl<'h> Reach<'h> {
         (number, &inventory.frames()[number as usize])
     }
 
-    fn is_usable(&self, copy: CopyNumber) -> bool {
-        self.holdings.is_usable(copy)
-    }
-
-    /// Has each base, and each of theirs, a usable copy below? As deep as frames are high.
-    fn is_decodable(&self, copy: CopyNumber, known: &mut HashMap<FrameNumber, bool>) -> bool {
-        let (number, frame) = self.frame_of(copy);
-        if !self.is_usable(copy) || frame.height == 0 {
-            return self.is_usable(copy);
-        }
-        if let Some(known) = known.get(&number) {
-            return *known;
-        }
-        let inventory = &self.holdings.inventory;
-        let whole = inventory.edges_of(frame).iter().all(|edge| {
-            let bases = self.bytes_of_edge(edge.how, edge.kind, edge.id);
-            bases.is_ok_and(|bases| {
-                bases.iter().all(|base| {
-                    let mut copies = inventory.copies(base.kind as u8, &base.id).iter();
-                    copies.any(|c| self.frame_of(*c).1.height < frame.height && self.is_decodable(*c, known))
-                })
-            })
-        });
-        known.insert(number, whole);
-        whole
-    }
-
     /// The blobs whose bytes a frame is decoded against.
     pub fn bases_of(&self, frame: FrameNumber) -> Vec<BlobRef> {
         let inventory = &self.holdings.inventory;
         let edges = inventory.edges_of(&inventory.frames()[frame as usize]);
-        let bytes = |edge: &Edge| self.bytes_of_edge(edge.how, edge.kind, edge.id).unwrap_or_default();
+        let bytes = |edge: &Edge| self.bases.of_edge(edge).unwrap_or_default();
         edges.iter().flat_map(bytes).collect()
-    }
-
-    /// The blobs whose bytes an edge needs.
-    fn bytes_of_edge(&self, how: u8, kind: u8, id: BlobId) -> Result<Vec<BlobRef>, (BlobRef, Error)> {
-        let Some(kind) = BlobKind::from_byte(kind) else { return Ok(Vec::new()) };
-        let base = BlobRef::new(kind, id);
-        if how == 0 {
-            return Ok(vec![base]);
-        }
-        let mut all = vec![base];
-        let mut lists = vec![id];
-        while let Some(list) = lists.pop() {
-            match self.reader.list(list) {
-                Ok(list) => {
-                    for entry in list.entries {
-                        match entry {
-                            Entry::Chunk { id, .. } => all.push(BlobRef::new(BlobKind::Chunk, id)),
-                            Entry::List { id, .. } if all.len() < 1 << 20 => {
-                                all.push(BlobRef::new(BlobKind::List, id));
-                                lists.push(id);
-                            }
-                            _ => {}
-                        }
-                    }
-                }
-                Err(error) => return Err((BlobRef::new(BlobKind::List, list), error)),
-            }
-        }
-        Ok(all)
     }
 }
 

@@ -160,7 +160,12 @@ impl Reader {
     /// The same of a blob that others are stored as the difference to: its neighbours in a file
     /// will want it too, so it is kept for a while.
     pub fn base_bytes(&self, blob: &BlobRef) -> Result<BlobBytes> {
-        self.blob_below(blob, u16::from(u8::MAX) + 1, Keep::Yes)
+        self.base_bytes_up_to(blob, u8::MAX)
+    }
+
+    /// The same, from a copy no higher than `height`.
+    pub fn base_bytes_up_to(&self, blob: &BlobRef, height: u8) -> Result<BlobBytes> {
+        self.blob_below(blob, u16::from(height) + 1, Keep::Yes)
     }
 
     /// The bytes of this very copy, its id recomputed; its bases come from wherever they stand.

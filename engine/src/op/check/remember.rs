@@ -1,14 +1,14 @@
 //! What was found good or bad by reading it, written to the ledger: from then on bad packs count as
 //! absent for who writes, and age and subset have something to go by.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::ledger::Event;
 use crate::format::record::{METHOD_DATA, VerifiedV1};
 use crate::format::wire::Stamp;
-use crate::id::{ObjectName, PackId, SessionId};
+use crate::id::{PackId, SessionId};
 use crate::op::check::data::Readings;
 use crate::repo::Repository;
-use crate::repo::ledger::{Append, Ledger};
+use crate::repo::ledger::Ledger;
 
 /// Ids in one entry at most: some 6 MiB, where an entry may have 64.
 const MAX_IDS: usize = 200_000;
@@ -31,12 +31,7 @@ pub fn verified(repo: &Repository, readings: &Readings, began: Stamp) -> Result<
 }
 
 fn append(repo: &Repository, ledger: &mut Ledger, session: SessionId, event: &Event) -> Result<u64> {
-    while ledger.append(repo, session, event)? == Append::Taken {
-        if ledger.refresh(repo)?.is_empty() {
-            let taken = ObjectName::ledger(ledger.head() + 1);
-            return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
-        }
-    }
+    while !ledger.append_or_read(repo, session, event)?.is_empty() {}
     Ok(ledger.head())
 }
 

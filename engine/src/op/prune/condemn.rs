@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::index::IndexedPack;
 use crate::format::ledger::{CondemnV1, Event};
-use crate::id::{IndexId, ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use crate::id::{IndexId, ObjectKind, PackId, SessionId, SnapshotId};
 use crate::op::prune::plan::Plan;
 use crate::op::prune::repack;
 use crate::op::prune::view::{self, View};
@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::holdings::Holdings;
 use crate::repo::index;
-use crate::repo::ledger::{Append, Ledger};
+use crate::repo::ledger::Ledger;
 use crate::repo::reach::Reach;
 use crate::repo::reader::Reader;
 
@@ -110,15 +110,11 @@ pub fn run(
     while !doomed.is_empty() {
         progress.check()?;
         let entry = doomed.next();
-        if ledger.append(repo, session, &Event::Condemn(entry.clone()))? == Append::Done {
+        let new = ledger.append_or_read(repo, session, &Event::Condemn(entry.clone()))?;
+        if new.is_empty() {
             condemned_packs += entry.packs.len() as u64;
             doomed.written(&entry);
             continue;
-        }
-        let new = ledger.refresh(repo)?;
-        if new.is_empty() {
-            let taken = ObjectName::ledger(ledger.head() + 1);
-            return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
         }
         for entry in &new {
             match &entry.event {

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::codec;
 use crate::error::{Error, Result};
-use crate::format::content::Entry;
-use crate::format::frame::Encoding;
 use crate::id::{BlobKind, BlobRef};
 use crate::op::repair::is_damage;
+use crate::repo::bases::Bases;
 use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
+use crate::repo::inspect::is_known;
 use crate::repo::reader::Reader;
 
 /// What is to be thought of a blob.
@@ -24,30 +23,26 @@ pub enum Hold {
     Lost,
 }
 
-/// Can a frame like this be decoded by this program?
-pub fn is_known(encoding: u8, codec_version: u8) -> bool {
-    Encoding::from_byte(encoding).is_some() && codec_version == codec::CODEC_VERSION
-}
-
 /// See the module's words.
 pub struct Judge<'a> {
     holdings: &'a Holdings,
     /// Reads by the same holdings.
     pub reader: &'a Reader,
+    bases: Bases<'a>,
     doubted: Mutex<HashMap<BlobRef, Hold>>,
 }
 
 impl<'a> Judge<'a> {
     /// `reader` must read by `holdings`.
     pub fn new(holdings: &'a Holdings, reader: &'a Reader) -> Self {
-        Self { holdings, reader, doubted: Mutex::default() }
+        Self { holdings, reader, bases: Bases::new(holdings, reader), doubted: Mutex::default() }
     }
 
     /// Of a chunk or seam table the index is believed; trees and lists, few as they are and needed to
     /// find all else, are read.
     pub fn of(&self, blob: BlobRef) -> Result<Hold> {
         let walked = matches!(blob.kind, BlobKind::Tree | BlobKind::TreePart | BlobKind::List);
-        let sound = self.is_sound(&blob, u16::MAX)?;
+        let sound = self.is_sound(&blob);
         if sound && !walked {
             return Ok(Hold::Sound);
         }
@@ -72,43 +67,18 @@ impl<'a> Judge<'a> {
         self.doubted.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Is there a copy below `ceiling` in a usable pack, and are its bases there, below it?
-    pub fn is_sound(&self, blob: &BlobRef, ceiling: u16) -> Result<bool> {
-        for frame in self.frames_of(blob) {
-            if u16::from(frame.height) < ceiling
-                && self.holdings.packs[frame.pack as usize].info.usable
-                && self.has_bases(frame)?
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Is there a copy in a usable pack, and can it be decoded from such?
+    pub fn is_sound(&self, blob: &BlobRef) -> bool {
+        self.is_sound_up_to(blob, u8::MAX)
     }
 
-    fn has_bases(&self, frame: &FrameRow) -> Result<bool> {
-        let ceiling = u16::from(frame.height);
-        for edge in self.holdings.inventory.edges_of(frame) {
-            let Some(kind) = BlobKind::from_byte(edge.kind) else { return Ok(false) };
-            if !self.is_sound(&BlobRef::new(kind, edge.id), if edge.how == 0 { ceiling } else { u16::MAX })? {
-                return Ok(false);
-            }
-            let mut lists = if edge.how == 0 { Vec::new() } else { vec![edge.id] };
-            while let Some(list) = lists.pop() {
-                let Ok(list) = self.reader.list(list) else { return Ok(false) };
-                for entry in list.entries {
-                    match entry {
-                        Entry::List { id, .. } => lists.push(id),
-                        Entry::Chunk { id, .. }
-                            if !self.is_sound(&BlobRef::new(BlobKind::Chunk, id), ceiling)? =>
-                        {
-                            return Ok(false);
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-        Ok(true)
+    /// The same, of a copy no higher than `height`.
+    pub fn is_sound_up_to(&self, blob: &BlobRef, height: u8) -> bool {
+        let inventory = &self.holdings.inventory;
+        inventory.copies(blob.kind as u8, &blob.id).iter().any(|copy| {
+            let frame = inventory.blobs()[*copy as usize].frame;
+            inventory.frames()[frame as usize].height <= height && self.bases.is_decodable(*copy)
+        })
     }
 
     fn frames_of(&self, blob: &BlobRef) -> impl Iterator<Item = &'a FrameRow> + use<'a> {

@@ -25,7 +25,7 @@ use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 use crate::format::ledger::Event;
-use crate::id::{ObjectKind, ObjectName, PackId, SessionId};
+use crate::id::{ObjectKind, PackId, SessionId};
 use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::holdings::Holdings;
@@ -69,12 +69,8 @@ impl Hand {
 
     /// Tries to write the next entry. `Taken`: it was read instead, so decide again.
     fn append(&mut self, event: &Event) -> Result<Append> {
-        let done = self.ledger.append(&self.repo, self.session, event)?;
-        if done == Append::Taken && self.ledger.refresh(&self.repo)?.is_empty() {
-            let taken = ObjectName::ledger(self.ledger.head() + 1);
-            return Err(Error::corrupt(taken, "its name is taken, but it cannot be found"));
-        }
-        Ok(done)
+        let new = self.ledger.append_or_read(&self.repo, self.session, event)?;
+        Ok(if new.is_empty() { Append::Done } else { Append::Taken })
     }
 }
 

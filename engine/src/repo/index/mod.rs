@@ -9,17 +9,19 @@
 //! sled is opened at the first look-up, not before: `snapshots` never touches it, and a run whose
 //! parent is vouched for only to find the parent's trees.
 
+pub mod batch;
 pub mod catalogue;
 pub mod disk;
 pub mod inventory;
+mod rely;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, Result};
-use crate::format::frame::{Edge, FrameRecord};
+use crate::format::frame::Edge;
 use crate::format::index::{IndexObject, IndexedPack};
-use crate::id::{BlobKind, BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
+use crate::id::{BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::cache::CacheLock;
 use crate::repo::ledger::Ledger;
@@ -234,68 +236,9 @@ impl Index {
         self.catalogue.read().unwrap_or_else(|e| e.into_inner()).vouches_for(snapshot)
     }
 
-    /// Packs by which the blob can be had: of a usable copy, and of its bases, and theirs. `None`:
-    /// it cannot be relied on. A dead blob in a pack that stays may have lost its bases to a prune,
-    /// so the copy alone says nothing.
-    pub fn usable_packs(&self, blob: &BlobRef) -> Result<Option<Vec<PackNumber>>> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let mut packs = Vec::new();
-        Ok(self.rely(blob, u16::MAX, &mut packs)?.then_some(packs))
-    }
-
-    /// Packs by which the bases of a frame can be had, each from a copy below it; `None` if it cannot
-    /// be decoded.
-    pub fn packs_of_bases(&self, frame: &FrameRecord) -> Result<Option<Vec<PackNumber>>> {
-        let mut packs = Vec::new();
-        for edge in &frame.edges {
-            let base = BlobKind::from_byte(edge.kind).filter(|_| edge.how == 0 && !self.is_empty());
-            let Some(kind) = base else { return Ok(None) };
-            if !self.rely(&BlobRef::new(kind, edge.id), frame.height.into(), &mut packs)? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(packs))
-    }
-
-    fn rely(&self, blob: &BlobRef, ceiling: u16, out: &mut Vec<PackNumber>) -> Result<bool> {
-        let mut places = self.look_up(blob)?;
-        {
-            let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
-            places.retain(|p| packs.get(p.pack as usize).is_some_and(|i| i.usable));
-        }
-        places.retain(|p| u16::from(p.height) < ceiling);
-        places.sort_by_key(|p| (p.height, p.pack));
-        for place in places {
-            let before = out.len();
-            out.push(place.pack);
-            let mut whole = true;
-            for edge in &place.edges {
-                let base = BlobKind::from_byte(edge.kind).filter(|_| edge.how == 0);
-                let Some(kind) = base else {
-                    whole = false;
-                    break;
-                };
-                if !self.rely(&BlobRef::new(kind, edge.id), place.height.into(), out)? {
-                    whole = false;
-                    break;
-                }
-            }
-            if whole {
-                return Ok(true);
-            }
-            out.truncate(before);
-        }
-        Ok(false)
-    }
-
-    /// The least height of the usable copies of a blob.
-    pub fn least_height(&self, blob: &BlobRef) -> Result<Option<u8>> {
-        let places = self.look_up(blob)?;
-        let packs = self.packs.read().unwrap_or_else(|e| e.into_inner());
-        let usable = |p: &&Place| packs.get(p.pack as usize).is_some_and(|i| i.usable);
-        Ok(places.iter().filter(usable).map(|p| p.height).min())
+    /// Does any index object name this blob, whatever became of the pack?
+    pub fn names(&self, blob: &BlobRef) -> Result<bool> {
+        Ok(!self.is_empty() && !self.look_up(blob)?.is_empty())
     }
 
     /// Are there no packs at all?
@@ -414,39 +357,18 @@ pub fn list_ids<I: std::str::FromStr + Ord>(repo: &Repository, kind: ObjectKind)
     Ok(repo.store().list(kind)?.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
-/// Reads index objects, a few at a time. One that is damaged or was removed meanwhile is passed
-/// over with a notice: what only it names is then simply not known.
+/// One that is damaged or was removed meanwhile is passed over with a notice: what only it names is
+/// then simply not known.
 fn read_objects(repo: &Repository, ids: &[IndexId]) -> Result<Vec<(IndexId, IndexObject)>> {
-    let read = |id: &IndexId| -> Result<Option<(IndexId, IndexObject)>> {
-        match repo.index_object(*id) {
-            Ok(object) => Ok(Some((*id, object))),
-            Err(Error::Store(e)) if e.is_not_found() => Ok(None),
-            Err(error @ Error::Corrupt { .. }) => {
-                repo.notice(format!("{error}; it was passed over"));
-                Ok(None)
-            }
-            Err(error) => Err(error),
+    let mut objects = Vec::new();
+    for (id, read) in batch::read(repo, ids)? {
+        match read {
+            Ok(object) => objects.push((id, object)),
+            Err(error @ Error::Corrupt { .. }) => repo.notice(format!("{error}; it was passed over")),
+            Err(error) => return Err(error),
         }
-    };
-    let threads = repo.store().concurrency().clamp(1, ids.len().max(1));
-    if threads == 1 || ids.len() < 4 {
-        return ids.iter().filter_map(|id| read(id).transpose()).collect();
     }
-    let parts = std::thread::scope(|scope| {
-        let handles: Vec<_> = ids
-            .chunks(ids.len().div_ceil(threads))
-            .map(|part| {
-                scope.spawn(move || {
-                    part.iter().filter_map(|id| read(id).transpose()).collect::<Result<Vec<_>>>()
-                })
-            })
-            .collect();
-        handles
-            .into_iter()
-            .map(|h| h.join().unwrap_or_else(|_| Err(Error::Internal("a reading thread panicked".into()))))
-            .collect::<Result<Vec<_>>>()
-    })?;
-    Ok(parts.into_iter().flatten().collect())
+    Ok(objects)
 }
 
 /// Fills the empty `lookup` from the sealed objects that `catalogue` knows, under its numbers.

@@ -5,11 +5,11 @@ use crate::format::MAX_PACK_BYTES;
 use crate::format::index::IndexedPack;
 use crate::id::{ObjectName, PackId, to_hex};
 use crate::op::repair::is_damage;
-use crate::op::repair::judge::is_known;
 use crate::op::repair::packs::salvage::Tally;
 use crate::op::repair::packs::{Fate, PackReport};
 use crate::progress::Progress;
 use crate::repo::holdings::Holdings;
+use crate::repo::inspect::is_known;
 use crate::repo::packfile;
 use crate::repo::reader::Reader;
 

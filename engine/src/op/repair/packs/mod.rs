@@ -37,6 +37,7 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::index::PackNumber;
 use crate::repo::index::inventory::blob_ref;
+use crate::repo::inspect::is_known;
 use crate::repo::ledger::Append;
 use crate::repo::outbox::Outbox;
 use crate::repo::reader::Reader;
@@ -194,7 +195,7 @@ fn fates(view: &View, exams: &[Exam], losses: &Losses) -> BTreeMap<PackId, Fate>
             let frame = &inventory.frames()[frame as usize];
             let (_, blobs) = inventory.blobs_of(frame);
             let lost = |blob: BlobRef| losses.lost.contains(&blob);
-            !judge_knows(frame.encoding, frame.codec_version)
+            !is_known(frame.encoding, frame.codec_version)
                 || blobs.iter().any(|row| blob_ref(row).is_none_or(lost))
         })
     };
@@ -208,10 +209,6 @@ fn fates(view: &View, exams: &[Exam], losses: &Losses) -> BTreeMap<PackId, Fate>
         Some(_) => Fate::Condemned,
     };
     exams.iter().map(|exam| (exam.pack, fate(exam))).collect()
-}
-
-fn judge_knows(encoding: u8, codec_version: u8) -> bool {
-    crate::op::repair::judge::is_known(encoding, codec_version)
 }
 
 /// `false`: another run wrote an entry meanwhile.

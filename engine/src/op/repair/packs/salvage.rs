@@ -8,13 +8,14 @@ use std::sync::{Mutex, MutexGuard};
 
 use crate::error::Result;
 use crate::id::BlobRef;
-use crate::op::repair::judge::{Judge, is_known};
+use crate::op::repair::judge::Judge;
 use crate::op::repair::packs::passable;
 use crate::progress::Progress;
 use crate::repo::copier::{Copier, Nearby};
 use crate::repo::holdings::Holdings;
 use crate::repo::index::PackNumber;
 use crate::repo::index::inventory::{CopyNumber, FrameNumber, blob_ref};
+use crate::repo::inspect::is_known;
 use crate::repo::outbox::Outbox;
 
 /// What came of a pack.
@@ -85,7 +86,7 @@ impl<'a> Salvage<'a> {
         for (copy, row) in (first..).zip(rows) {
             if let Some(blob) = blob_ref(row)
                 && self.saved().get(&blob).is_none_or(|height| *height > frame.height)
-                && !self.judge.is_sound(&blob, u16::from(frame.height) + 1)?
+                && !self.judge.is_sound_up_to(&blob, frame.height)
             {
                 wanted.push((copy, blob));
             }
