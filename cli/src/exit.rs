@@ -50,6 +50,7 @@ impl Exit {
         match error {
             Error::NoRepository { .. } => Self::NoRepository,
             Error::WrongPassword { .. } => Self::WrongPassword,
+            Error::Locked { .. } => Self::Locked,
             Error::Usage(_) => Self::Usage,
             Error::Interrupted => Self::Interrupted,
             _ => Self::Failed,

@@ -37,6 +37,10 @@ pub fn cure(error: &Error) -> Option<String> {
         Error::NotWhole { .. } => {
             "`ballast check` says what is wrong, which files it touches, and what repairs it"
         }
+        Error::Locked { .. } => {
+            "wait until that run is done; if you know that it is dead, `ballast lock list` shows its \
+             lease, and `ballast unlock --all SESSION` takes it away"
+        }
         Error::Overtaken { .. } => "run the same command again",
         Error::Interrupted => "run the same command again: it goes on with what was finished",
         Error::Internal(_) => "this should not happen; run again with -vv and report what it says",

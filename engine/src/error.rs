@@ -52,6 +52,12 @@ pub enum Error {
         /// The bits, by name where one is known.
         names: String,
     },
+    /// In a store without atomic creation: a prune and another run at once.
+    #[error("the repository is locked by {by}")]
+    Locked {
+        /// Who is in the way.
+        by: String,
+    },
     /// An object does not hold what it must.
     #[error("{object} is damaged: {reason}")]
     Corrupt {

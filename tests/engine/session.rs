@@ -9,9 +9,12 @@ use std::sync::{Arc, Barrier, Mutex};
 use ballast::error::{Error, StoreErrorKind};
 use ballast::format::ledger::{CondemnV1, Event, ForgetV1};
 use ballast::id::{ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use ballast::op::prune::{self, PruneOptions};
 use ballast::op::snapshot::{self, Parent, SnapshotOptions};
 use ballast::progress::{Progress, Silent};
+use ballast::repo::lease::Lease;
 use ballast::repo::ledger::{Append, Ledger};
+use ballast::repo::session::Session;
 use ballast::repo::{OpenOptions, Repository};
 use ballast::store::Store;
 use ballast::store::call::Method;
@@ -435,6 +438,21 @@ fn a_store_without_atomic_creation() {
     }
     assert!(*store.1.lock().unwrap() - before < 20, "one listing for a reading, not one for each number");
     assert!(memory.names().iter().any(|n| n.kind == ObjectKind::Ledger && n.name.contains('-')));
+
+    // A prune runs alone there, and nobody begins beside one; who is dead is taken away first.
+    let prune = |repo: &Repository| prune::run(repo, &PruneOptions::default(), &Silent).map(drop);
+    let writer = Session::begin(&fresh, "snapshot", false, &Silent).unwrap();
+    let refused = prune(&fresh);
+    assert!(matches!(&refused, Err(Error::Locked { by }) if by.contains("snapshot")), "{refused:?}");
+    drop(writer);
+    prune(&fresh).unwrap();
+    let other = SessionId([9; 16]);
+    let pruner = Lease::take(&fresh, other, "prune").unwrap();
+    let refused = snapshot::run(&fresh, &of(&top), &Silent);
+    assert!(matches!(&refused, Err(Error::Locked { by }) if by.contains("a prune of")), "{refused:?}");
+    drop(pruner);
+    snapshot::run(&fresh, &of(&top), &Silent).unwrap();
+    assert_eq!(memory.names().iter().filter(|n| n.kind == ObjectKind::Lease).count(), 0);
 }
 
 /// Attributes may make a directory's nodes longer than a blob may be, however few they are.

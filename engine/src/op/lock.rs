@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::repo::Repository;
-use crate::repo::lease::{Judgement, Lease, Seen, leases};
+use crate::repo::lease::{self, Judgement, Lease, Seen, leases};
 
 /// A lease as listed.
 #[derive(Debug, Clone, Serialize)]
@@ -85,7 +85,7 @@ pub struct RemoveReport {
 
 /// Removes leases. A lease of its own tells it what time it is on the store's clock.
 pub fn remove(repo: &Repository, options: &RemoveOptions) -> Result<RemoveReport> {
-    let own = Lease::take(repo, SessionId(repo.surroundings().random()?), "unlock")?;
+    let own = Lease::take(repo, SessionId(repo.surroundings().random()?), lease::UNLOCK)?;
     let all = leases(repo, Some(own.session()))?;
     let mut chosen: Vec<Seen> = Vec::new();
     for word in &options.sessions {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::MAX_RECORD_BYTES;
 use crate::format::config::STORE_ATOMIC_CREATE;
 use crate::format::lease::LeaseV1;
@@ -20,6 +20,11 @@ use crate::store::PutMode;
 pub const BEAT: Duration = Duration::from_secs(300);
 /// A lease whose store time is this near to one just written is held to be alive.
 pub const FRESH_NS: i64 = 3_600_000_000_000;
+
+/// What the lease of a prune says that it does.
+pub const PRUNE: &str = "prune";
+/// What the lease of an unlock says that it does.
+pub const UNLOCK: &str = "unlock";
 
 /// This session's lease. Dropping it removes the object; a killed process leaves it, and
 /// others find out that the process is gone.
@@ -36,7 +41,7 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// W1, first half: a lease with start 0.
+    /// W1, first half: a lease with start 0. [`Error::Locked`] only in a store without atomic creation.
     pub fn take(repo: &Repository, session: SessionId, operation: &str) -> Result<Self> {
         let process = Process::current();
         let record = LeaseV1 {
@@ -56,7 +61,30 @@ impl Lease {
         // From here on it is removed when dropped: its answer may have been lost, not the lease.
         let lease = Self { repo: repo.clone(), record, beat: None };
         put(repo, &lease.record)?;
+        if repo.config().store_mode != STORE_ATOMIC_CREATE {
+            lease.refuse_beside_others()?;
+        }
         Ok(lease)
+    }
+
+    /// Where creation is not atomic the ledger alone keeps no order between a prune and the others: a
+    /// prune runs alone, and nobody begins beside one. Each has put its own lease before it looks, so of
+    /// two at once at least one sees the other.
+    fn refuse_beside_others(&self) -> Result<()> {
+        let alone = |record: &LeaseV1| record.operation.0 == PRUNE;
+        if self.record.operation.0 == UNLOCK {
+            return Ok(());
+        }
+        let others = live_sessions(&self.repo, Some(self.session()))?;
+        // What cannot be read may be anything.
+        let in_the_way =
+            others.into_iter().find(|(_, other)| alone(&self.record) || other.as_ref().is_none_or(alone));
+        let Some((session, record)) = in_the_way else { return Ok(()) };
+        let by = match record {
+            Some(r) => format!("a {} of {} on {}, process {}", r.operation.0, r.user.0, r.host.0, r.pid),
+            None => format!("session {session}, whose lease cannot be read"),
+        };
+        Err(Error::Locked { by })
     }
 
     /// W1, second half: the head this session begins from; starts the heartbeat.
@@ -195,7 +223,7 @@ pub fn remove_dead(repo: &Repository, own: SessionId, now: i64) -> Result<u64> {
         }
         let name: ObjectName = session.into();
         let Ok(stat) = repo.store().stat(&name) else { continue };
-        let record = repo.store().get(&name, MAX_RECORD_BYTES).map_err(crate::error::Error::from);
+        let record = repo.store().get(&name, MAX_RECORD_BYTES).map_err(Error::from);
         let record = record.and_then(|bytes| repo.open_named::<LeaseV1>(&name, &bytes));
         let dead = record.is_ok_and(|record| Process::of(&record).is_dead());
         if dead || now.saturating_sub(stat.modified_ns) > 24 * FRESH_NS {

@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::progress::Progress;
 use crate::repo::Repository;
-use crate::repo::lease::Lease;
+use crate::repo::lease::{self, Lease};
 use crate::repo::reserve::Reserve;
 
 use condemn::Condemned;
@@ -46,7 +46,7 @@ pub fn run(repo: &Repository, options: &PruneOptions, progress: &dyn Progress) -
     // A full disk must not keep anybody from making room.
     let reserve = Reserve::draw(repo);
     let session = SessionId(repo.surroundings().random()?);
-    let mut lease = Lease::take(repo, session, "prune")?;
+    let mut lease = Lease::take(repo, session, lease::PRUNE)?;
     let mut report = PruneReport::default();
     let mut first = true;
     let mut attempt = 0;

@@ -28,7 +28,7 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::frames::{self};
 use crate::repo::gather::Gathering;
-use crate::repo::index::{Index, PackNumber, Places};
+use crate::repo::index::{Index, PackNumber};
 use crate::repo::lease::Lease;
 use crate::repo::ledger::Ledger;
 use crate::repo::outbox::Outbox;
