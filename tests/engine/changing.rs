@@ -77,13 +77,14 @@ fn while_changing(change: impl Fn(&File, u64) + Send + Sync + 'static) {
             }
         })
     };
-    let mut marked = 0;
-    for _ in 0..3 {
-        let before = changes.load(Ordering::SeqCst);
+    // Whether a change falls into the moments in which the file is read is left to chance.
+    let (mut rounds, mut marked) = (0, 0);
+    while rounds < 3 || (marked == 0 && rounds < 60) {
+        rounds += 1;
         let report = snapshot::run(&place.open(), &of(&top), &Silent).unwrap();
-        assert!(changes.load(Ordering::SeqCst) > before, "nothing was changed meanwhile");
         let node = node_of(&place, report.snapshot.unwrap(), &path);
-        assert!(node.marks & (MARK_RECHECK | MARK_CHANGED) != 0, "{:?} {}", report.problems, node.marks);
+        let is_marked = node.marks & (MARK_RECHECK | MARK_CHANGED) != 0;
+        assert!(is_marked || report.problem_count == 0, "{:?}", report.problems);
         marked += report.problem_count;
         every_blob_is_what_its_id_says(&place);
     }

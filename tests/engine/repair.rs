@@ -18,7 +18,6 @@ use ballast::op::repair::snapshots::{self, SnapshotsOptions, SnapshotsReport};
 use ballast::op::restore::{self, Overwrite, RestoreOptions};
 use ballast::op::{dump, snapshot};
 use ballast::progress::Silent;
-use ballast::repo::index::Index;
 use ballast::repo::reader::Reader;
 use ballast::repo::{InitOptions, Repository};
 use ballast::store::Store;
@@ -72,10 +71,15 @@ impl Scene {
         fs::create_dir(self.place.cache.path()).unwrap();
     }
 
+    /// Those of most frames first: which packs there are, and what is in them, is left to chance.
     fn packs(&self, kind: PackKind) -> Vec<PackId> {
         let repo = self.place.open_bare();
-        let index = Index::open(&repo, &repo.ledger(true).unwrap()).unwrap();
-        index.packs().iter().filter(|p| p.pack_kind == kind as u8).map(|p| p.id).collect()
+        let objects = self.place.names(ObjectKind::Index);
+        let objects = objects.iter().map(|name| repo.index_object(name.name.parse().unwrap()).unwrap());
+        let mut packs: Vec<_> = objects.flat_map(|object| object.packs).collect();
+        packs.retain(|pack| pack.pack_kind == kind as u8);
+        packs.sort_by_key(|pack| std::cmp::Reverse(pack.frames.len()));
+        packs.iter().map(|pack| pack.id).collect()
     }
 
     fn committed(&self) -> Vec<SnapshotId> {
