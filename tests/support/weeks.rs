@@ -11,7 +11,6 @@ use std::sync::Arc;
 use ballast::chunk::CutParams;
 use ballast::crypto::keys::{Keyring, Purpose};
 use ballast::entropy::{Surroundings, seeded};
-use ballast::format::bytes::Take;
 use ballast::format::envelope::{NONCE_LEN, SUITE_XCHACHA_BLAKE3};
 use ballast::format::frame::{self, Encoding, FrameRecord};
 use ballast::format::index::{IndexObject, IndexedPack};
@@ -182,7 +181,7 @@ pub fn packs(repo: &Repository) -> BTreeMap<ObjectName, IndexedPack> {
 }
 
 /// What a frame opens to, which is still encoded.
-pub fn opened(repo: &Repository, keyring: &Keyring, pack: &IndexedPack, record: &FrameRecord) -> Vec<u8> {
+fn opened(repo: &Repository, keyring: &Keyring, pack: &IndexedPack, record: &FrameRecord) -> Vec<u8> {
     let name = ObjectName::from(pack.id);
     let len = record.stored_len as usize;
     let stored = repo.store().get_range(&name, record.offset.into(), len).unwrap();
@@ -200,27 +199,36 @@ pub fn opened(repo: &Repository, keyring: &Keyring, pack: &IndexedPack, record: 
     key.open(nonce.try_into().unwrap(), &aad, sealed).unwrap()
 }
 
-/// The method of a delta that was opened.
-pub fn method(opened: &[u8]) -> u8 {
-    let mut take = Take(opened);
-    for _ in 0..take.u8().unwrap() {
-        take.bytes(9).unwrap();
-    }
-    take.u8().unwrap()
-}
-
 /// Kind of blob, method and height of every difference there is.
 pub fn differences(repo: &Repository, password: &[u8]) -> BTreeSet<(u8, u8, u8)> {
+    let mut all = BTreeSet::new();
+    each_difference(repo, password, &mut |record, opened| {
+        let method = opened[1 + 9 * usize::from(opened[0])];
+        all.insert((record.blobs[0].kind, method, record.height));
+    });
+    all
+}
+
+/// How elements are read in the differences of numbers: the kinds of `docs/format.md`.
+pub fn kinds_of_numbers(repo: &Repository, password: &[u8]) -> BTreeSet<u8> {
+    let mut all = BTreeSet::new();
+    each_difference(repo, password, &mut |_, opened| {
+        let at = 1 + 9 * usize::from(opened[0]);
+        if opened[at] > 1 {
+            all.insert(opened[at + 1]);
+        }
+    });
+    all
+}
+
+fn each_difference(repo: &Repository, password: &[u8], each: &mut dyn FnMut(&FrameRecord, &[u8])) {
     let key = repo.key_file(repo.key_id()).unwrap();
     let (keyring, _) = keys::try_open(&key, password).unwrap().unwrap();
-    let mut all = BTreeSet::new();
     for pack in packs(repo).values() {
         for record in pack.frames.iter().filter(|f| f.encoding == Encoding::Delta as u8) {
-            let method = method(&opened(repo, &keyring, pack, record));
-            all.insert((record.blobs[0].kind, method, record.height));
+            each(record, &opened(repo, &keyring, pack, record));
         }
     }
-    all
 }
 
 /// Tensors against one base and against two, an edited file, directories and lists, each in a chain as
