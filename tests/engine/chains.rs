@@ -5,3 +5,5 @@
 mod damage;
 #[path = "chains/deaths.rs"]
 mod deaths;
+#[path = "chains/edges.rs"]
+mod edges;
