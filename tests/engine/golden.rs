@@ -1,8 +1,9 @@
 //! Repositories of every version of the format, frozen under `tests/golden/v<n>`, that every
 //! later version must read whole.
 //!
-//! `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test golden` makes `v1` anew. From the tag
-//! `v1.0` on it is never made anew.
+//! `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test golden` makes them anew: `v1`, and
+//! `v1-deltas`, in which next to everything is stored as a difference. From the tag `v1.0` on they are
+//! never made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,17 +13,23 @@ use std::sync::{Arc, Once};
 
 use ballast::crypto::keys::{Keyring, Purpose};
 use ballast::entropy::seeded;
+use ballast::error::Result;
 use ballast::format::envelope::{NONCE_LEN, Prefix};
-use ballast::format::frame::Encoding;
+use ballast::format::frame::{Encoding, FrameRecord};
 use ballast::format::index::IndexObject;
 use ballast::format::ledger::Event;
 use ballast::format::pack::{FOOTER_LEN, Footer, Trailer, footer_aad, trailer_aad};
 use ballast::format::padme;
-use ballast::id::{BlobKind, ObjectKind, ObjectName, RepoId};
+use ballast::id::{BlobKind, ObjectKind, ObjectName, RepoId, SnapshotId};
+use ballast::op::check::{self, CheckOptions};
+use ballast::op::restore::{self, Overwrite, RestoreOptions};
+use ballast::op::snapshot;
+use ballast::progress::Silent;
 use ballast::repo::reader::Reader;
 use ballast::repo::{Repository, keys};
 use ballast::store::local::LocalStore;
 use support::golden::{self, PASSWORDS};
+use support::weeks;
 
 fn folder(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(version)
@@ -50,23 +57,29 @@ fn put(path: &Path, bytes: &[u8]) {
     File::create(path).unwrap().write_all(bytes).unwrap();
 }
 
-/// Makes `v1` anew if that was asked for; once, before anything reads it.
+/// What each golden repository is made by.
+const BUILDS: [(&str, fn(&Path) -> Result<String>); 2] =
+    [("v1", golden::build), ("v1-deltas", golden::deltas::build)];
+
+/// Makes them anew if that was asked for; once, before anything reads it.
 fn regenerate() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if std::env::var_os("BALLAST_REGENERATE").is_none() {
             return;
         }
-        let made = tempfile::tempdir().unwrap();
-        let expected = golden::build(made.path()).unwrap();
-        let target = folder("v1");
-        if target.exists() {
-            fs::remove_dir_all(&target).unwrap();
+        for (version, build) in BUILDS {
+            let made = tempfile::tempdir().unwrap();
+            let expected = build(made.path()).unwrap();
+            let target = folder(version);
+            if target.exists() {
+                fs::remove_dir_all(&target).unwrap();
+            }
+            for (path, bytes) in files(made.path()) {
+                put(&target.join("repo").join(path), &bytes);
+            }
+            put(&target.join("EXPECTED"), expected.as_bytes());
         }
-        for (path, bytes) in files(made.path()) {
-            put(&target.join("repo").join(path), &bytes);
-        }
-        put(&target.join("EXPECTED"), expected.as_bytes());
     });
 }
 
@@ -83,6 +96,23 @@ fn golden(version: &str) -> (tempfile::TempDir, String) {
 fn open(dir: &Path, password: &[u8]) -> Repository {
     let store = Arc::new(LocalStore::new(dir).unwrap());
     Repository::open(store, password, &golden::open_options(), seeded::surroundings(1)).unwrap()
+}
+
+fn restored(repo: &Repository, id: SnapshotId, target: &Path) {
+    fs::create_dir(target).unwrap();
+    let options = RestoreOptions {
+        snapshot: id,
+        path: None,
+        target: target.to_owned(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+        overwrite: Overwrite::Never,
+        dry_run: false,
+        salvage: false,
+        threads: 2,
+    };
+    let report = restore::run(repo, &options, &Silent).unwrap();
+    assert_eq!(report.problem_count, 0, "{:?}", report.problems);
 }
 
 fn names(repo: &Repository, kind: ObjectKind) -> Vec<ObjectName> {
@@ -189,21 +219,109 @@ fn version_1_can_lose_its_config() {
 }
 
 #[test]
+fn differences_of_version_1() {
+    let (dir, expected) = golden("v1-deltas");
+    let before = files(dir.path());
+    assert!(before.values().map(Vec::len).sum::<usize>() < 200_000, "it is small");
+    for password in PASSWORDS {
+        let repo = open(dir.path(), password);
+        let found = golden::read(&repo).unwrap();
+        for (expected, found) in expected.lines().zip(found.lines()) {
+            assert_eq!(expected, found);
+        }
+        assert_eq!(expected.len(), found.len());
+        assert!(repo.take_notices().is_empty());
+    }
+    assert_eq!(files(dir.path()), before, "reading changes nothing");
+    let repo = open(dir.path(), PASSWORDS[0]);
+    let there = weeks::differences(&repo, PASSWORDS[0]);
+    let mut wanted = BTreeSet::new();
+    for height in 1..=3 {
+        // Chunks by a prefix and as numbers against one base, lists, trees; from the second week on
+        // numbers against two bases.
+        wanted.extend([(0, 1, height), (0, 2, height), (1, 1, height), (2, 1, height)]);
+        wanted.extend([(0, 3, height)].into_iter().filter(|_| height > 1));
+    }
+    assert!(wanted.is_subset(&there), "{there:?}");
+    assert_eq!(weeks::kinds_of_numbers(&repo, PASSWORDS[0]), [0, 1, 2, 3, 4].into(), "of every kind");
+    let encodings: BTreeSet<u8> =
+        weeks::packs(&repo).values().flat_map(|pack| &pack.frames).map(|frame| frame.encoding).collect();
+    assert_eq!(encodings, [0, 1, 2, 3].into());
+}
+
+/// Checked, restored, gone on with, and restored again.
+#[test]
+fn differences_of_version_1_are_gone_on_with() {
+    let (dir, expected) = golden("v1-deltas");
+    let repo = open(dir.path(), PASSWORDS[0]);
+    let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+    let report = check::run(&repo, &options, &Silent).unwrap();
+    assert_eq!((&report.faults[..], &report.notes[..]), (&[][..], &[][..]));
+
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().canonicalize().unwrap();
+    let newest = *repo.ledger(true).unwrap().committed().last().unwrap();
+    restored(&repo, newest, &place.join("first"));
+    let source = place.join("first/srv/golden");
+    let hash = |path: &Path| blake3::hash(&fs::read(path).unwrap()).to_string();
+    let last = expected.rsplit("snapshot ").next().unwrap();
+    let files_there = files(&source);
+    for path in files_there.keys() {
+        let line = format!(
+            " {} /srv/golden/{}
+",
+            hash(&source.join(path)),
+            path.display()
+        );
+        assert!(
+            last.contains(&line.replace("a file with a name ", "a%20file%20with%20a%20name%20")),
+            "{line}"
+        );
+    }
+    assert_eq!(files_there.len(), 59);
+
+    // One more week: every tenth byte of what was trained.
+    for name in ["bf16.safetensors", "f32.safetensors", "text"] {
+        let mut bytes = files_there[Path::new(name)].clone();
+        bytes.iter_mut().skip(200).step_by(200).for_each(|byte| *byte ^= 1);
+        put(&source.join(name), &bytes);
+    }
+    let before = weeks::packs(&repo);
+    let report = snapshot::run(&repo, &support::of(&source), &Silent).unwrap();
+    assert_eq!(report.problems, []);
+    let new = weeks::packs(&repo);
+    let new = new.iter().filter(|(name, _)| !before.contains_key(*name)).flat_map(|(_, pack)| &pack.frames);
+    let delta = |f: &&FrameRecord| f.encoding == Encoding::Delta as u8 && f.blobs[0].kind == 0;
+    let heights: Vec<u8> = new.filter(delta).map(|f| f.height).collect();
+    assert!(heights.len() >= 2, "stored as the difference to what the golden snapshots hold: {heights:?}");
+    let repo = open(dir.path(), PASSWORDS[1]);
+    restored(&repo, report.snapshot.unwrap(), &place.join("second"));
+    let again = place.join("second").join(source.strip_prefix("/").unwrap());
+    assert_eq!(files(&again), files(&source));
+    restored(&repo, newest, &place.join("third"));
+    assert_eq!(files(&place.join("third/srv/golden")), files_there);
+    let report = check::run(&repo, &options, &Silent).unwrap();
+    assert_eq!(report.faults, []);
+}
+
+#[test]
 fn it_is_made_the_same_each_time() {
-    let made = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let texts = made.each_ref().map(|dir| golden::build(dir.path()).unwrap());
-    assert_eq!(texts[0], texts[1]);
-    assert_eq!(files(made[0].path()), files(made[1].path()));
+    for (_, build) in BUILDS {
+        let made = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let texts = made.each_ref().map(|dir| build(dir.path()).unwrap());
+        assert_eq!(texts[0], texts[1]);
+        assert_eq!(files(made[0].path()), files(made[1].path()));
+    }
 }
 
 #[test]
 fn no_version_is_untested() {
     regenerate();
-    let tested = BTreeSet::from(["v1".to_owned()]);
+    let tested = BTreeSet::from(["v1", "v1-deltas"].map(str::to_owned));
     let there: BTreeSet<String> = fs::read_dir(folder(""))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.strip_prefix('v').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit())))
+        .filter(|name| name.strip_prefix('v').is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit())))
         .collect();
     assert_eq!(there, tested);
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use ballast::codec::{Element, Hint};
 use ballast::crypto::keys::Purpose;
-use ballast::format::bytes::Put;
+use ballast::format::bytes::{Put, Take};
 use ballast::format::content::{Entry, ListV1};
+use ballast::format::delta;
 use ballast::format::frame::{Edge, FrameBlob, FrameRecord, SEAL_OVERHEAD};
 use ballast::format::index::{IndexObject, IndexedPack};
 use ballast::format::keyfile::pad_record;
@@ -39,6 +40,7 @@ fn hold(name: &str, body: Body, data: &[u8]) -> bool {
     let stated = match (name, data) {
         // Besides, numbers are held as words of four bytes, in two orders.
         ("delta", [a, b, c, ..]) => 8 * (usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16),
+        ("sources", [a, b, ..]) => 8 * (usize::from(*a) | usize::from(*b) << 8),
         ("codec", [_, _, a, b, c, ..]) => usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16,
         _ => 0,
     };
@@ -90,6 +92,28 @@ fn delta_frame(text: bool, count: usize) -> Vec<u8> {
     put.0
 }
 
+/// The same as a frame opens to: each base lies in the middle of two edges' bytes.
+fn sourced_frame(text: bool, count: usize) -> Vec<u8> {
+    let frame = delta_frame(text, count);
+    let mut take = Take(&frame);
+    let plain_len = take.u16().unwrap();
+    take.bytes(2).unwrap();
+    let lens: Vec<u16> = (0..count).map(|_| take.u16().unwrap()).collect();
+    let (mut put, mut bytes, mut head) = (Put::default(), Vec::new(), Put::default());
+    put.u16(plain_len).u8(2 * count as u8);
+    let sources: Vec<delta::Source> =
+        lens.iter().map(|len| delta::Source { edges: 2, offset: 3, len: (*len).into() }).collect();
+    delta::encode(&sources, &mut head);
+    for len in lens {
+        let base = take.bytes(len.into()).unwrap();
+        let (a, b) = base.split_at(base.len() / 3);
+        let (a, b) = ([b"abc", a].concat(), [b, b"defg"].concat());
+        put.u16(a.len() as u16).u16(b.len() as u16);
+        bytes.extend([a, b].concat());
+    }
+    [&put.0[..], &bytes, &head.0, take.0].concat()
+}
+
 /// Good inputs of every body. The last is whether anything may follow them.
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
     let record = |name, case, bytes| (name, case, bytes, false);
@@ -133,6 +157,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
         record("delta", "prefix", delta_frame(true, 1)),
         record("delta", "numbers", delta_frame(false, 1)),
         record("delta", "step", delta_frame(false, 2)),
+        record("sources", "one", sourced_frame(false, 1)),
+        record("sources", "two", sourced_frame(false, 2)),
+        record("sources", "prefix", sourced_frame(true, 1)),
     ];
     for (case, event) in samples::events() {
         let case = case.split(',').next().unwrap();

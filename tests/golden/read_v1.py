@@ -170,6 +170,137 @@ def join_planes(data, plain):
     return bytes(out) + data[at:]
 
 
+# Delta
+
+
+def unpack_zstd(data, length):
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
+
+
+def decode_alone(encoding, data, plain):
+    need(encoding in (0, 1, 2), "encoding")
+    if encoding == 1:
+        data = unpack_zstd(data, plain)
+    if encoding == 2:
+        data = join_planes(data, plain)
+    need(len(data) == plain, "plain length")
+    return data
+
+
+def decode_delta(data, edges, plain):
+    """edges: the bytes that each of the frame's edges names."""
+    h = Hand(data)
+    bases, used = [], 0
+    for _ in range(h.int(1)):
+        count, offset, length = h.int(1), h.int(4), h.int(4)
+        need(count >= 1 and used + count <= len(edges), "edges of a base")
+        joined = b"".join(edges[used : used + count])
+        used += count
+        need(offset + length <= len(joined), "base outside its edges")
+        bases.append(joined[offset : offset + length])
+    need(len(bases) in (1, 2) and used == len(edges), "bases")
+    method = h.int(1)
+    if method == 1:
+        prefix = b"".join(bases)
+        need(len(prefix) <= 8 << 20, "prefix too long")
+        raw = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        out = zstandard.ZstdDecompressor(dict_data=raw).decompress(h.rest(), max_output_size=plain)
+    else:
+        need(method in (2, 3) and len(bases) == method - 1, "method of a delta")
+        out = decode_numbers(h, bases, plain)
+    need(len(out) == plain, "plain length")
+    return out
+
+
+def stream(h, length):
+    coding, stored = h.int(1), h.take(h.int(4))
+    need(coding in (0, 1), "coding of a stream")
+    out = stored if coding == 0 else unpack_zstd(stored, length)
+    need(len(out) == length, "length of a stream")
+    return out
+
+
+def decode_numbers(h, bases, plain):
+    kind, lead, quarters, log = h.int(1), h.int(1), h.int(1), h.int(1)
+    need(kind <= 4 and 4 <= log <= 16, "kind or block")
+    width = [2, 2, 4, 2, 4][kind]
+    need(lead < width and (quarters == 0 if len(bases) == 1 else 1 <= quarters <= 4), "lead or quarters")
+    count = min((n - lead) // width for n in [plain] + [len(b) for b in bases])
+    need(count >= 1, "nothing covered")
+    out = [h.take(lead)]
+    code = "H" if width == 2 else "I"
+    numbers = [struct.unpack_from(f"<{count}{code}", b, lead) for b in bases]
+    for start in range(0, count, 1 << 19):
+        part = [n[start : start + (1 << 19)] for n in numbers]
+        values = segment(h, kind, width, quarters, 1 << log, part)
+        out.append(struct.pack(f"<{len(values)}{code}", *values))
+    left = plain - lead - count * width
+    if left:
+        tag = h.int(1)
+        out.append(decode_alone(tag, h.rest(), left))
+    else:
+        need(not h.rest(), "delta too long")
+    return b"".join(out)
+
+
+def segment(h, kind, width, quarters, block, part):
+    base, total, bits = part[0], len(part[0]), 8 * width
+    zeros, origin = h.int(1), h.int(2)
+    need(zeros < bits and origin <= 1023, "zeros or origin")
+    bounds = list(h.take(h.int(1)))
+    need(all(a < b for a, b in zip([0] + bounds, bounds + [96])), "bounds")
+    scales = stream(h, -(-total // block))
+
+    # Which group each element is in.
+    low_bit, mask = [(7, 255), (10, 31), (23, 255), (0, 0), (0, 0)][kind]
+    group_of = []
+    for i, b in enumerate(base):
+        scale, exponent = scales[i // block], max(b >> low_bit & mask, 1)
+        key = 0 if scale == 0 else min(max(origin + scale - 1 - 48 - 2 * exponent, 1), 95)
+        group_of.append(sum(key >= bound for bound in bounds))
+    counts = [0] * (len(bounds) + 1)
+    for group in group_of:
+        counts[group] += 1
+
+    shapes, symbols = [], []
+    for count in counts:
+        shape = h.int(1)
+        shift, pack = shape & 31, shape >> 5
+        need(shift <= 24 and pack <= 3 and (pack == 0 or shift == 0), "shape")
+        packed, size = stream(h, -(-count >> pack)), 8 >> pack
+        every = (byte >> at & (1 << size) - 1 for byte in packed for at in range(0, 8, size))
+        shapes.append((shift, (1 << size) - 1))
+        symbols.append([symbol for symbol, _ in zip(every, range(count))])
+    lows = [int.from_bytes(h.take((count * shift + 7) // 8), "little") for count, (shift, _) in zip(counts, shapes)]
+    escaped = h.int(4)
+    need(escaped <= total, "escapes")
+    planes = [stream(h, escaped) for _ in range(width)] if escaped else []
+    escapes = iter([sum(plane[i] << 8 * p for p, plane in enumerate(planes)) for i in range(escaped)])
+
+    ordered = []
+    for (shift, greatest), group, low in zip(shapes, symbols, lows):
+        values = []
+        for i, symbol in enumerate(group):
+            if symbol == greatest:
+                more = next(escapes, None)
+                need(more is not None, "too few escapes")
+                symbol += more
+            values.append(symbol << shift | low >> i * shift & (1 << shift) - 1)
+        ordered.append(iter(values))
+    need(next(escapes, None) is None, "too many escapes")
+
+    out, wrap, half = [], (1 << bits) - 1, 1 << bits - 1
+    for i, b in enumerate(base):
+        n = next(ordered[group_of[i]])
+        step = 0
+        if quarters:
+            step = b - part[1][i] & wrap
+            step = (step - (1 << bits) if step >= half else step) * quarters >> 2
+        difference = n >> 1 if n & 1 == 0 else -(n >> 1) - 1
+        out.append(b + step + (difference << zeros) & wrap)
+    return out
+
+
 class Repository:
     def __init__(self, path, password):
         self.path = path
@@ -382,30 +513,41 @@ class Repository:
     # Blobs
 
     def frame(self, pack, epoch, frame):
-        offset, stored, plain, encoding, version, _, edges, _ = frame
+        offset, stored, plain, encoding, version, height, edges, _ = frame
         key = (pack, offset)
         if key not in self.frames:
             name = pack.hex()
             with open(os.path.join(self.path, "data", name[:2], name), "rb") as file:
                 file.seek(offset)
                 sealed = file.read(stored)
-            need(encoding in (0, 1, 2) and version == 1 and not edges, "encoding")
-            aad = self.id + b"frame\1\1" + struct.pack("<HBBIB", epoch, encoding, version, plain, 0)
-            data = open_sealed(self.seal_key("frame", epoch), sealed[:24], aad, sealed[24:])
-            if encoding == 1:
-                data = zstandard.ZstdDecompressor().decompress(data, max_output_size=plain)
-            if encoding == 2:
-                data = join_planes(data, plain)
-            need(len(data) == plain, "plain length")
+            need(encoding <= 3 and version == 1 and bool(edges) == (encoding == 3), "encoding")
+            aad = self.id + b"frame\1\1" + struct.pack("<HBBIB", epoch, encoding, version, plain, len(edges) // 34)
+            data = open_sealed(self.seal_key("frame", epoch), sealed[:24], aad + edges, sealed[24:])
+            if encoding == 3:
+                named = [edges[i : i + 34] for i in range(0, len(edges), 34)]
+                data = decode_delta(data, [self.base(edge, height) for edge in named], plain)
+            else:
+                data = decode_alone(encoding, data, plain)
             self.frames[key] = data
         return self.frames[key]
 
-    def blob(self, kind, blob):
+    def base(self, edge, height):
+        """What an edge names, from copies of less height than the frame's own."""
+        how, kind, blob = edge[0], edge[1], edge[2:]
+        need(how == 0 or (how == 1 and kind == 1), "edge")
+        if how == 0:
+            return self.blob(kind, blob, height)
+        pieces = self.content(self.list_entries(blob, height), 1, height)
+        return b"".join(bytes(piece) if isinstance(piece, int) else piece for piece in pieces)
+
+    def blob(self, kind, blob, below=256):
         def last(place):
             return (place[0] in self.condemned, place[2][5])
 
         why = "no place"
         for pack, epoch, frame, at, length in sorted(self.places.get((kind, blob), []), key=last):
+            if frame[5] >= below:
+                continue
             try:
                 data = self.frame(pack, epoch, frame)[at : at + length]
                 need(blake3(data, key=self.id_keys[kind]).digest() == blob, "id")
@@ -430,21 +572,25 @@ class Repository:
             return tag, data, len(data)
         return tag, r.id(), 0
 
-    def content(self, entries, depth=0):
+    def list_entries(self, blob, below=256):
+        r = Record(self.blob(1, blob, below))
+        entries = r.list(lambda: self.entry(r))
+        r.extensions()
+        r.end()
+        return entries
+
+    def content(self, entries, depth=0, below=256):
         """Stretches of bytes; an int is a hole."""
         need(depth <= 8, "lists nested too deep")
         for tag, what, length in entries:
             if tag == 0:
-                data = self.blob(0, what)
+                data = self.blob(0, what, below)
                 need(len(data) == length, "chunk length")
                 yield data
             elif tag == 1:
-                r = Record(self.blob(1, what))
-                inner = r.list(lambda: self.entry(r))
-                r.extensions()
-                r.end()
+                inner = self.list_entries(what, below)
                 need(sum(e[2] for e in inner) == length, "list length")
-                yield from self.content(inner, depth + 1)
+                yield from self.content(inner, depth + 1, below)
             elif tag == 2:
                 yield length
             elif tag == 3:

@@ -12,6 +12,7 @@ use ballast::error::Malformed;
 use ballast::format::bytes::{Put, Take};
 use ballast::format::config::ConfigV1;
 use ballast::format::content::{self, ListV1};
+use ballast::format::delta;
 use ballast::format::envelope::{self, Envelope};
 use ballast::format::frame::FrameRecord;
 use ballast::format::index::IndexObject;
@@ -52,6 +53,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("xattrs", xattrs),
     ("codec", codec_decode),
     ("delta", delta_decode),
+    ("sources", delta_sources),
 ];
 
 /// The body of that name.
@@ -268,4 +270,23 @@ pub fn delta_decode(data: &[u8]) -> bool {
         assert!(again == out);
     }
     true
+}
+
+/// Plain length (two bytes), number of edges, the length of each one's bytes (two bytes), these bytes, and
+/// what a delta frame opens to: its sources and the codec's bytes.
+pub fn delta_sources(data: &[u8]) -> bool {
+    let mut take = Take(data);
+    let (Ok(plain_len), Ok(count)) = (take.u16(), take.u8()) else { return false };
+    let lens: Vec<u16> = (0..count).map_while(|_| take.u16().ok()).collect();
+    let edges: Vec<&[u8]> = lens.iter().map_while(|len| take.bytes((*len).into()).ok()).collect();
+    if edges.len() != usize::from(count) {
+        return false;
+    }
+    let Ok((sources, encoded)) = delta::decode(take.0, &edges) else { return false };
+    let named: usize = edges.iter().map(|bytes| bytes.len()).sum();
+    assert!(!edges.is_empty() && sources.len() <= delta::MAX_SOURCES);
+    assert!(sources.iter().map(|s| s.len()).sum::<usize>() <= named, "each byte is in one source");
+    let sources: Vec<&[u8]> = sources.iter().map(AsRef::as_ref).collect();
+    let mut out = vec![0; plain_len.into()];
+    codec::decode(3, codec::CODEC_VERSION, encoded, &sources, &mut out).is_ok()
 }

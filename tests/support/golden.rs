@@ -1,8 +1,11 @@
 //! The golden repository: made, listed and compared.
 //!
 //! Built by a [`Session`] from values that stand here, with a clock and randomness that are set,
-//! so that it comes out the same on every machine. [`line()`] is how `EXPECTED` states a path.
+//! so that it comes out the same on every machine; [`deltas`] makes the second one. [`line()`] is how `EXPECTED` states a path.
 
+pub mod deltas;
+
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,6 +83,10 @@ enum Part {
     /// As one chunk.
     Whole(Vec<u8>),
     Hole(u64),
+    /// The whole file, as the difference to what it was.
+    Weekly(Vec<u8>),
+    /// The whole file, in these chunks, its lists as the difference to what they were.
+    Pieces(Vec<Vec<u8>>),
 }
 
 enum What {
@@ -129,15 +136,17 @@ fn file(name: &[u8], bytes: impl Into<Vec<u8>>) -> Item {
 impl Part {
     fn len(&self) -> u64 {
         match self {
-            Self::Data(bytes) | Self::Whole(bytes) => bytes.len() as u64,
+            Self::Data(bytes) | Self::Whole(bytes) | Self::Weekly(bytes) => bytes.len() as u64,
             Self::Hole(len) => *len,
+            Self::Pieces(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
         }
     }
 
     fn hash(&self, hasher: &mut blake3::Hasher) {
         match self {
-            Self::Data(bytes) | Self::Whole(bytes) => hasher.update(bytes),
+            Self::Data(bytes) | Self::Whole(bytes) | Self::Weekly(bytes) => hasher.update(bytes),
             Self::Hole(len) => hasher.update(&vec![0; usize::try_from(*len).unwrap()]),
+            Self::Pieces(pieces) => hasher.update(&pieces.concat()),
         };
     }
 }
@@ -156,6 +165,8 @@ struct Builder<'a> {
     session: &'a Session,
     cutter: &'a Cutter,
     expected: String,
+    /// What is stored as the difference to what was there, and what reads it.
+    past: Option<(RefCell<&'a mut deltas::Past>, Reader)>,
 }
 
 impl Builder<'_> {
@@ -173,7 +184,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn content(&self, parts: &[Part]) -> Result<Vec<Entry>> {
+    fn content(&self, path: &[u8], parts: &[Part]) -> Result<Vec<Entry>> {
+        if let Some((past, reader)) = &self.past {
+            match parts {
+                [Part::Weekly(bytes)] => return past.borrow_mut().content(self, reader, path, bytes),
+                [Part::Pieces(pieces)] => return past.borrow_mut().pieces(self, reader, path, pieces),
+                _ => {}
+            }
+        }
         if let [Part::Data(bytes)] = parts
             && bytes.len() <= INLINE_BYTES
         {
@@ -189,6 +207,7 @@ impl Builder<'_> {
                     entries.push(Entry::Chunk { id, len: u32::try_from(bytes.len()).unwrap() });
                 }
                 Part::Hole(len) => entries.push(Entry::Hole { len: *len }),
+                Part::Weekly(_) | Part::Pieces(_) => panic!("a part of a file against what it was"),
             }
         }
         self.session.store_content(entries)
@@ -203,7 +222,7 @@ impl Builder<'_> {
                 let mut hasher = blake3::Hasher::new();
                 parts.iter().for_each(|part| part.hash(&mut hasher));
                 hash = Some(hasher.finalize());
-                node.content = self.content(parts)?;
+                node.content = self.content(&path, parts)?;
             }
             What::Link(target) => node.content = vec![Entry::Inline { bytes: (*target).into() }],
             What::Directory(_) | What::Fifo => {}
@@ -221,7 +240,10 @@ impl Builder<'_> {
     fn tree(&mut self, path: &[u8], items: &[Item]) -> Result<BlobId> {
         let nodes = items.iter().map(|item| self.node(path, item)).collect::<Result<Vec<_>>>()?;
         assert!(nodes.is_sorted_by(|a, b| a.name < b.name), "items are written sorted");
-        self.session.store_tree(nodes)
+        match &self.past {
+            Some((past, reader)) => past.borrow_mut().tree(self, reader, path, nodes),
+            None => self.session.store_tree(nodes),
+        }
     }
 
     /// A file that repeats itself, of so many chunks that its lists need lists.
@@ -324,12 +346,14 @@ fn take(
     expected: &mut String,
     time: i64,
     parent: Option<SnapshotId>,
+    past: Option<&mut deltas::Past>,
     make: impl Fn(&Builder<'_>) -> Result<Vec<Item>>,
 ) -> Result<SnapshotId> {
     let mut session = Session::begin(repo, "golden", false, &Silent)?;
     let config = repo.config();
     let cutter = Cutter::new(&config.cut_secret, config.table_version, repo.cut_params()).unwrap();
-    let mut builder = Builder { session: &session, cutter: &cutter, expected: String::new() };
+    let past = past.map(|past| (RefCell::new(past), Reader::with_index(repo, session.index().clone())));
+    let mut builder = Builder { session: &session, cutter: &cutter, expected: String::new(), past };
     let golden = item(b"golden", What::Directory(make(&builder)?));
     let root = builder.tree(b"", &[item(b"srv", What::Directory(vec![golden]))])?;
     let listed = builder.expected;
@@ -372,9 +396,9 @@ pub fn build(dir: &Path) -> Result<String> {
     let repo = Repository::init(store, PASSWORDS[0], &options, &open_options(), seeded::surroundings(2026))?;
     repo.add_key(PASSWORDS[1], "second", &kdf::CHEAP)?;
     let mut expected = String::from(HEAD);
-    let first = take(&repo, &mut expected, 1_700_000_000, None, |b| items(b, false))?;
-    take(&repo, &mut expected, 1_700_086_400, Some(first), |b| items(b, true))?;
-    let forgotten = take(&repo, &mut String::new(), 1_700_172_800, None, |_| {
+    let first = take(&repo, &mut expected, 1_700_000_000, None, None, |b| items(b, false))?;
+    take(&repo, &mut expected, 1_700_086_400, Some(first), None, |b| items(b, true))?;
+    let forgotten = take(&repo, &mut String::new(), 1_700_172_800, None, None, |_| {
         Ok(vec![file(b"forgotten", noise(6, 500))])
     })?;
     let mut ledger = repo.ledger(true)?;

@@ -10,6 +10,8 @@ pub mod models;
 pub mod place;
 pub mod samples;
 pub mod tree;
+pub mod unreadable;
+pub mod weeks;
 pub mod world;
 
 pub use place::{

@@ -14,7 +14,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use crate::error::{Error, Malformed, Result};
-use crate::format::content::Entry;
+use crate::format::content::{Entry, MAX_LIST_DEPTH};
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
 use crate::repo::Repository;
@@ -24,6 +24,7 @@ use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
 use crate::repo::plain::Plain;
+use crate::repo::trees::read_list;
 
 /// Plaintext of frames kept.
 const CACHE_BYTES: usize = 48 << 20;
@@ -343,26 +344,44 @@ impl Reader {
             0 => self.blob_below(&BlobRef::new(kind, edge.id), ceiling, Keep::Yes),
             1 if kind == BlobKind::List => {
                 let mut out = Vec::new();
-                for entry in self.expand(&[Entry::List { id: edge.id, len: u64::MAX }]) {
-                    match entry? {
-                        Entry::Chunk { id, len } if out.len() as u64 + u64::from(len) <= MAX_BASE_BYTES => {
-                            out.extend_from_slice(&self.blob_below(
-                                &BlobRef::new(BlobKind::Chunk, id),
-                                ceiling,
-                                Keep::No,
-                            )?);
-                        }
-                        Entry::Hole { len } if out.len() as u64 + len <= MAX_BASE_BYTES => {
-                            out.resize(out.len() + usize::try_from(len).map_err(|_| unknown())?, 0);
-                        }
-                        _ => return Err(unknown()),
-                    }
-                }
+                self.described(edge.id, ceiling, 0, &mut out)?;
                 let end = out.len();
                 Ok(BlobBytes { frame: Arc::new(Plain::from(out)), start: 0, end })
             }
             _ => Err(unknown()),
         }
+    }
+
+    /// The content that a list describes, appended to `out`. The lists too are read from copies of a height
+    /// below `ceiling`: else one could be the difference to what it describes itself.
+    fn described(&self, list: BlobId, ceiling: u16, depth: usize, out: &mut Vec<u8>) -> Result<()> {
+        let refuse = |why: &str| Err(Error::corrupt(format!("content list {}", list.short()), why));
+        if depth > MAX_LIST_DEPTH {
+            return refuse("is nested too deep");
+        }
+        let bytes = self.blob_below(&BlobRef::new(BlobKind::List, list), ceiling, Keep::No)?;
+        for entry in read_list(list, &bytes)?.entries {
+            let len = entry.content_len();
+            if len > MAX_BASE_BYTES.saturating_sub(out.len() as u64) {
+                return refuse("describes more than a base may have");
+            }
+            let end = out.len() + usize::try_from(len).map_err(|_| Error::Internal("a long base".into()))?;
+            match entry {
+                _ if len == 0 => {}
+                Entry::Chunk { id, .. } => {
+                    let chunk = self.blob_below(&BlobRef::new(BlobKind::Chunk, id), ceiling, Keep::No)?;
+                    out.extend_from_slice(&chunk);
+                }
+                Entry::List { id, .. } => self.described(id, ceiling, depth + 1, out)?,
+                Entry::Hole { .. } => out.resize(end, 0),
+                Entry::Inline { bytes } => out.extend_from_slice(&bytes),
+                Entry::Tree { .. } => return refuse("has a directory in it"),
+            }
+            if out.len() != end {
+                return refuse("does not describe what has the length it states");
+            }
+        }
+        Ok(())
     }
 
     /// Once in a reader's life: another run may have moved blobs to other packs meanwhile.

@@ -159,12 +159,7 @@ impl Reader {
 
     /// One list as it is stored.
     pub fn list(&self, id: BlobId) -> Result<ListV1> {
-        let bytes = self.blob(BlobKind::List, id)?;
-        let what = || format!("content list {}", id.short());
-        let list: ListV1 = wire::decode(&bytes).map_err(|e| e.of(what()))?;
-        wire::check_extensions(&list.extensions, &[], "content list").map_err(|e| e.of(what()))?;
-        content::total_len(&list.entries).map_err(|e| e.of(what()))?;
-        Ok(list)
+        read_list(id, &self.blob(BlobKind::List, id)?)
     }
 
     /// A file's content as pieces in order, and its length. Some 64 bytes for each chunk.
@@ -206,6 +201,15 @@ impl Reader {
     pub fn expand<'r>(&'r self, entries: &[Entry]) -> Expand<'r> {
         Expand { reader: self, stack: vec![Vec::from(entries).into_iter()], failed: false }
     }
+}
+
+/// The bytes of a list, its id recomputed before, as a list.
+pub(crate) fn read_list(id: BlobId, bytes: &[u8]) -> Result<ListV1> {
+    let what = || format!("content list {}", id.short());
+    let list: ListV1 = wire::decode(bytes).map_err(|e| e.of(what()))?;
+    wire::check_extensions(&list.extensions, &[], "content list").map_err(|e| e.of(what()))?;
+    content::total_len(&list.entries).map_err(|e| e.of(what()))?;
+    Ok(list)
 }
 
 fn misplaced(part: &PartRef) -> Error {

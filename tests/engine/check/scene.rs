@@ -1,19 +1,17 @@
-//! A repository with two keys, three snapshots and a lease that somebody left behind; ways to
-//! damage it; and, naively, which files cannot be read.
+//! A repository with two keys, three snapshots and a lease that somebody left behind; and ways to
+//! damage it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ballast::error::Error;
-use ballast::format::tree::NodeKind;
-use ballast::id::{BlobId, BlobKind, ObjectKind, ObjectName, SnapshotId};
+use ballast::id::{ObjectKind, ObjectName};
 use ballast::op::check::{self, CheckOptions, CheckReport};
 use ballast::progress::Silent;
-use ballast::repo::reader::Reader;
-use ballast::repo::{OpenOptions, Repository};
+use ballast::repo::Repository;
 use ballast::store::memory::MemoryState;
 use ballast::store::{PutMode, Store};
+pub use support::unreadable::{Unreadable, unreadable};
 use support::{Place, bytes, put, surroundings};
 
 pub struct Scene {
@@ -150,69 +148,4 @@ pub fn run(repo: &Repository, options: &CheckOptions) -> CheckReport {
 /// Through a wrapper of the store.
 pub fn run_through(place: &Place, store: Arc<dyn Store>, options: &CheckOptions) -> CheckReport {
     run(&place.open_through(store), options)
-}
-
-/// Everything but the paths that cannot be read, found by reading all.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Each once, in whatever snapshot; directories end in a slash.
-    pub paths: BTreeSet<Vec<u8>>,
-    pub whole: BTreeSet<SnapshotId>,
-    pub snapshots: BTreeSet<SnapshotId>,
-}
-
-pub fn unreadable(place: &Place, snapshots: &[SnapshotId]) -> Unreadable {
-    let bare = OpenOptions { cache_dir: None, ..place.options() };
-    let repo = place.open_with(&bare);
-    let reader = Reader::open(&repo).unwrap();
-    let mut all = Unreadable::default();
-    for id in snapshots {
-        let found = match repo.snapshot(*id) {
-            Err(_) => None,
-            Ok(snapshot) => below(&reader, BlobKind::Tree, snapshot.record.root, b"/").ok(),
-        };
-        match found {
-            None => all.whole.insert(*id) | all.snapshots.insert(*id),
-            Some(paths) if !paths.is_empty() => {
-                all.paths.extend(paths);
-                all.snapshots.insert(*id)
-            }
-            Some(_) => false,
-        };
-    }
-    all
-}
-
-fn below(reader: &Reader, kind: BlobKind, id: BlobId, path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    let tree = reader.tree_blob(kind, id)?;
-    let mut lost = Vec::new();
-    for part in &tree.parts {
-        match below(reader, BlobKind::TreePart, part.id, path) {
-            Ok(more) => lost.extend(more),
-            Err(_) => lost.push(path.to_vec()),
-        }
-    }
-    for node in &tree.nodes {
-        let at = [path, &node.name].concat();
-        if let Some(tree) = node.subtree() {
-            let at = [&at[..], b"/"].concat();
-            match below(reader, BlobKind::Tree, tree, &at) {
-                Ok(more) => lost.extend(more),
-                Err(_) => lost.push(at),
-            }
-        } else if node.kind == NodeKind::File {
-            let read = || -> Result<(), Error> {
-                for entry in reader.expand(&node.content) {
-                    if let ballast::format::content::Entry::Chunk { id, len } = entry? {
-                        reader.chunk(id, len)?;
-                    }
-                }
-                Ok(())
-            };
-            if read().is_err() {
-                lost.push(at);
-            }
-        }
-    }
-    Ok(lost)
 }

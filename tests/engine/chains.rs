@@ -1,0 +1,9 @@
+//! Death and damage in repositories that are full of differences: chains of three, against one base and
+//! against two, of tensors, files, directories and lists (`support::weeks`).
+
+#[path = "chains/damage.rs"]
+mod damage;
+#[path = "chains/deaths.rs"]
+mod deaths;
+#[path = "chains/edges.rs"]
+mod edges;
