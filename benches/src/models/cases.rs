@@ -115,7 +115,8 @@ pub fn whole(path: &Path) -> io::Result<Vec<Case>> {
 /// Bytes that nothing makes smaller.
 pub fn incompressible(jpeg: Option<&Path>) -> io::Result<Vec<Case>> {
     const BYTES: usize = 64 << 20;
-    let one = |name: &str, bytes: Vec<u8>| vec![step(name, Asked::Share(1.002), vec![("file".into(), bytes)])];
+    let one =
+        |name: &str, bytes: Vec<u8>| vec![step(name, Asked::Share(1.002), vec![("file".into(), bytes)])];
     let sealed = SealKey::new(&[7; 32]).seal(&[9; 24], &[], &text(BYTES, 3));
     let mut cases = vec![one("random bytes", noise(BYTES, 1)), one("an encrypted file", sealed)];
     if let Some(path) = jpeg {

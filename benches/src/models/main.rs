@@ -88,8 +88,13 @@ fn table(
     }
     all.extend(cases::incompressible(jpeg)?);
     let [restic, zstd] = ["restic", "zstd"].map(|p| with_peers.then(|| peers::version(p)).flatten());
-    let name = |version: &Option<String>, word: &str| version.clone().unwrap_or_else(|| format!("(no {word})"));
-    println!("| case | asked | reached | padding beside | {} | {} -3 |", name(&restic, "restic"), name(&zstd, "zstd"));
+    let name =
+        |version: &Option<String>, word: &str| version.clone().unwrap_or_else(|| format!("(no {word})"));
+    println!(
+        "| case | asked | reached | padding beside | {} | {} -3 |",
+        name(&restic, "restic"),
+        name(&zstd, "zstd")
+    );
     println!("|---|---|---|---|---|---|");
     let mut short = 0;
     for case in all {
@@ -114,7 +119,8 @@ fn run(case: Case, work: Option<&Path>, restic: bool, zstd: bool) -> Result<u32,
     for step in case {
         let added = vault.take(&step.files)?;
         let size = added.file_bytes as f64;
-        let share = |bytes: Option<u64>| bytes.map_or("–".to_owned(), |b| format!("{:.4}", b as f64 / size));
+        let share =
+            |bytes: Option<u64>| bytes.map_or("–".to_owned(), |b| format!("{:.4}", b as f64 / size));
         let others = restic.as_ref().and_then(|r| r.take(vault.source()));
         let most = match step.asked {
             Asked::Nothing => None,

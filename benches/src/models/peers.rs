@@ -12,9 +12,10 @@ pub fn version(program: &str) -> Option<String> {
     let out = Command::new(program).arg(argument).output().ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let words: Vec<&str> = text.lines().next()?.split([' ', ',']).collect();
-    words.iter().find(|w| w.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit())).map(|v| {
-        format!("{program} {}", v.trim_start_matches('v'))
-    })
+    words
+        .iter()
+        .find(|w| w.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()))
+        .map(|v| format!("{program} {}", v.trim_start_matches('v')))
 }
 
 /// A restic repository beside ours.
