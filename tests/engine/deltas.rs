@@ -16,7 +16,7 @@ use ballast::progress::Silent;
 use ballast::repo::InitOptions;
 use ballast::repo::ledger::Append;
 use ballast::repo::reader::Reader;
-use support::models::{Tensor, file, transformer};
+use support::models::{Tensor, file, header, transformer};
 use support::{Place, Seen, assert_same, bytes, look, of, put, tiny, walk_back};
 
 /// Chunks of 64 KiB on average, for models of a few megabytes.
@@ -214,6 +214,125 @@ fn of_several_candidates_the_nearest_serves() {
         assert_eq!(share < 0.4, cheap, "{base}: {share}");
     }
     let _ = first;
+}
+
+/// Two fine-tunes of one base, their vocabularies frozen: the first megabytes tell them not apart, nor do
+/// names, types and shapes. Each week comes under a new name.
+#[test]
+fn of_two_fine_tunes_the_nearer_serves() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let base = model(11);
+    let total = len(&base);
+    let frozen = |week: u64, from: &[Tensor]| {
+        let mut new = trained(from, week);
+        new[0] = base[0].clone();
+        new
+    };
+    // Far enough apart that a difference to the other one is no use.
+    let part = |seed: u64| {
+        let mut tune = model(seed);
+        tune[0] = base[0].clone();
+        tune
+    };
+    let mut tunes = [part(12), part(13)];
+    let thawed = total - base[0].data.len() as u64;
+    for (name, tune) in ["a", "b"].iter().zip(&tunes) {
+        put(top.join(name).join("model.safetensors"), &file(tune, ""));
+    }
+    taken(&place, &of(&top), &top);
+    for week in 1..3 {
+        for n in [1, 0] {
+            tunes[n] = frozen(week * 10 + n as u64, &tunes[n]);
+            put(top.join(format!("{week}-{n}")).join("model.safetensors"), &file(&tunes[n], ""));
+            let (report, _) = taken(&place, &of(&top), &top);
+            let share = report.stored_bytes as f64 / thawed as f64;
+            assert!(share < 0.45, "week {week} of {n}: {share}");
+        }
+    }
+}
+
+/// A folder of many adapters, all of one make and more than are compared, under other names a week
+/// later: each finds its own older self.
+#[test]
+fn many_adapters_are_told_apart_by_their_names() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let adapter = |n: u64| model(100 + n).into_iter().skip(1).take(4).collect::<Vec<Tensor>>();
+    let mut adapters: Vec<Vec<Tensor>> = (0..24).map(adapter).collect();
+    let total: u64 = adapters.iter().map(|a| len(a)).sum();
+    let write = |run: &str, adapters: &[Vec<Tensor>]| {
+        for (n, adapter) in adapters.iter().enumerate() {
+            put(top.join(run).join(format!("task-{n}/adapter.safetensors")), &file(adapter, ""));
+        }
+    };
+    write("run-1", &adapters);
+    taken(&place, &of(&top), &top);
+    fs::remove_dir_all(top.join("run-1")).unwrap();
+    for (n, adapter) in (0..).zip(&mut adapters) {
+        *adapter = trained(adapter, 50 + n);
+    }
+    write("run-2", &adapters);
+    let (report, _) = taken(&place, &of(&top), &top);
+    let share = report.stored_bytes as f64 / total as f64;
+    assert!(share < 0.45, "{share}");
+}
+
+/// Whatever the numbers are, and however the tensors are shaped.
+#[test]
+fn odd_values_and_shapes_come_back() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let two: Vec<u8> = (0..=u16::MAX).cycle().take(400_000).flat_map(u16::to_le_bytes).collect();
+    let odd = [0x7f80_0000u32, 0xff80_0001, 0x8000_0000, 1, 0xffff_ffff, 0x7fc0_1234, 0x807f_ffff, 0];
+    let four: Vec<u8> = (0..200_000usize).flat_map(|n| odd[(n * n / 3) % 8].to_le_bytes()).collect();
+    let one = |name: &str, dtype, shape: &[u64], data: &[u8]| Tensor {
+        name: name.into(),
+        dtype,
+        shape: shape.to_vec(),
+        data: data.to_vec(),
+    };
+    let mut tensors = vec![
+        one("all of bf16", "BF16", &[4, 100_000], &two),
+        one("none", "F32", &[0, 5], &[]),
+        one("all of f16", "F16", &[400_000], &two),
+        one("of no size", "BF16", &[3, 0, 7], &[]),
+        one("odd f32", "F32", &[200_000], &four),
+        one("a number", "F16", &[], &two[..2]),
+        one("an odd length", "U8", &[300_001], &two[..300_001]),
+        one("eight bytes each", "F64", &[20_000], &two[..160_000]),
+        one("tied", "BF16", &[4, 100_000], &two),
+        one("none at the end", "I64", &[0], &[]),
+    ];
+    let path = top.join("m.safetensors");
+    let mut all = Vec::new();
+    for week in 0..5u16 {
+        put(&path, &file(&tensors, ""));
+        let (report, seen) = taken(&place, &of(&top), &top);
+        all.push((report.snapshot.unwrap(), seen));
+        let share = report.stored_bytes as f64 / report.total_bytes as f64;
+        assert!(week == 0 || share < 0.3, "week {week}: {share}");
+        for tensor in &mut tensors {
+            for element in tensor.data.chunks_exact_mut(2).step_by(1 + usize::from(week)) {
+                let value = u16::from_le_bytes([element[0], element[1]]).wrapping_add(1 + week);
+                element.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+    }
+    // The header lies from now on, one way and another: bytes like any other, against what they were.
+    let good = file(&tensors, "");
+    for (from, to) in [("[0,800000]", "[0,800002]"), ("[0,800000]", "[8,800000]"), ("[0,5]", "[1,5]")] {
+        let text = std::str::from_utf8(&header(&tensors, "")[8..]).unwrap().to_owned();
+        let at = 8 + text.find(from).unwrap_or_else(|| panic!("{from} is not there"));
+        let mut lying = good.clone();
+        lying[at..at + to.len()].copy_from_slice(to.as_bytes());
+        put(&path, &lying);
+        let (report, seen) = taken(&place, &of(&top), &top);
+        all.push((report.snapshot.unwrap(), seen));
+    }
+    for (id, seen) in &all {
+        assert_same(&place.open_bare(), *id, &top, seen);
+    }
 }
 
 /// Files of which nothing is known: the same stretch of the same path.

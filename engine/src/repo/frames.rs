@@ -69,24 +69,29 @@ pub fn make(repo: &Repository, plain: &[u8], blobs: Vec<FrameBlob>, bytes: Vec<u
 
 /// The same against `sources`, likeliest first, where that is shorter than alone, by at least so
 /// many percent; at most [`delta::MAX_SOURCES`] of them count. Also says how many were of use.
-pub fn make_against(
+pub fn make_against<'a>(
     repo: &Repository,
     plain: &[u8],
     blobs: Vec<FrameBlob>,
-    sources: &[Source<'_>],
+    sources: &[Source<'a>],
     hint: codec::Hint,
     least_gain_percent: u8,
 ) -> Result<(SealedFrame, usize)> {
     let bytes = Vec::new();
     let sources = &sources[..sources.len().min(delta::MAX_SOURCES)];
-    let stretches = sources.iter().map(|source| {
-        let blobs: Vec<&[u8]> = source.blobs.iter().map(|(_, bytes)| *bytes).collect();
-        delta::stretch(&blobs, source.offset as usize, source.len as usize).map(|s| s.into_owned())
-    });
+    let blobs_of = |source: &Source<'a>| source.blobs.iter().map(|(_, bytes)| *bytes).collect();
+    let parts: Vec<Vec<&[u8]>> = sources.iter().map(blobs_of).collect();
+    let stretches = sources
+        .iter()
+        .zip(&parts)
+        .map(|(source, blobs)| delta::stretch(blobs, source.offset as usize, source.len as usize));
     let stretches = stretches.collect::<Result<Vec<_>, _>>().map_err(|e| Error::Internal(e.0))?;
     SCRATCH.with_borrow_mut(|scratch| {
-        let plains: Vec<&[u8]> = stretches.iter().map(Vec::as_slice).collect();
+        let plains: Vec<&[u8]> = stretches.iter().map(AsRef::as_ref).collect();
         let mut made = codec::encode_delta(plain, &plains, hint, &mut scratch.encoded);
+        // The proof takes them from their blobs again, as a reader will.
+        drop(plains);
+        drop(stretches);
         if made.is_some() && least_gain_percent > 0 {
             let how = codec::encode(plain, &mut scratch.decoded);
             let alone = if how.encoding == Encoding::Raw { plain.len() } else { scratch.decoded.len() };

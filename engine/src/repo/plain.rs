@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 /// Buffers kept at most, and their bytes together.
 const KEPT: usize = 12;
-const KEPT_BYTES: usize = 24 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 /// Smaller ones are the allocator's business.
 const WORTH_KEEPING: usize = 128 << 10;
 

@@ -1,10 +1,11 @@
 //! Reading blobs back: place → frame → blob, verified (invariant 5).
 //!
-//! No byte leaves before the keyed id of its blob was recomputed. Of several copies the
+//! No byte leaves before the keyed id of its blob was recomputed (once for a large chunk that stays in
+//! memory). Of several copies the
 //! usable one of least height is read; if its pack is missing or bad the next; then, once,
 //! the index is made anew; then a condemned copy that still stands.
 //!
-//! Memory: shared frames and bases are kept in one cache of [`CACHE_BYTES`]; a large chunk that
+//! Memory: shared frames and bases are kept in one cache, of [`CACHE_BYTES`] by default; a large chunk that
 //! is alone in its frame is handed out and not kept. Two threads that want the same shared frame at
 //! once decode it once: the second waits for that frame, never for a lock on the cache. Who decodes
 //! waits at most for frames of lesser height, so no two can wait for each other.
@@ -26,15 +27,30 @@ use crate::repo::ledger::Ledger;
 use crate::repo::plain::Plain;
 use crate::repo::trees::read_list;
 
-/// Plaintext of frames kept.
+/// Plaintext of frames kept, unless [`Reader::keeping`] says otherwise.
 const CACHE_BYTES: usize = 48 << 20;
 /// Plaintext of all bases of one frame, together.
 pub const MAX_BASE_BYTES: u64 = 64 << 20;
 
+/// A frame's plaintext, which nobody changes any more.
+#[derive(Debug)]
+struct Frame {
+    plain: Plain,
+    /// What it was found to hold from its first byte to its last: a base is wanted by several chunks
+    /// that follow one another, and its id is recomputed for the first.
+    holds: OnceLock<BlobRef>,
+}
+
+impl From<Plain> for Frame {
+    fn from(plain: Plain) -> Self {
+        Self { plain, holds: OnceLock::new() }
+    }
+}
+
 /// The bytes of a blob: a stretch of a frame's plaintext.
 #[derive(Debug, Clone)]
 pub struct BlobBytes {
-    frame: Arc<Plain>,
+    frame: Arc<Frame>,
     start: usize,
     end: usize,
 }
@@ -48,7 +64,7 @@ impl AsRef<[u8]> for BlobBytes {
 impl Deref for BlobBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.frame[self.start..self.end]
+        &self.frame.plain[self.start..self.end]
     }
 }
 
@@ -65,32 +81,42 @@ enum Keep {
 type FrameKey = (PackId, u32, u8);
 
 /// A frame that some thread is decoding; `None` once that failed.
-type InFlight = Arc<OnceLock<Option<Arc<Plain>>>>;
+type InFlight = Arc<OnceLock<Option<Arc<Frame>>>>;
 
 /// Frames by use, oldest out first, and those on their way.
-#[derive(Default)]
 struct FrameCache {
+    limit_bytes: usize,
     in_flight: HashMap<FrameKey, InFlight>,
-    frames: HashMap<FrameKey, Arc<Plain>>,
+    frames: HashMap<FrameKey, Arc<Frame>>,
     order: VecDeque<FrameKey>,
     bytes: usize,
 }
 
 impl FrameCache {
-    fn get(&self, key: &FrameKey) -> Option<Arc<Plain>> {
+    fn new(limit_bytes: usize) -> Self {
+        Self {
+            limit_bytes,
+            in_flight: HashMap::new(),
+            frames: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    fn get(&self, key: &FrameKey) -> Option<Arc<Frame>> {
         self.frames.get(key).cloned()
     }
 
-    fn put(&mut self, key: FrameKey, frame: Arc<Plain>) {
-        if frame.len() > CACHE_BYTES / 4 || self.frames.contains_key(&key) {
+    fn put(&mut self, key: FrameKey, frame: Arc<Frame>) {
+        if frame.plain.len() > self.limit_bytes / 4 || self.frames.contains_key(&key) {
             return;
         }
-        self.bytes += frame.len();
+        self.bytes += frame.plain.len();
         self.frames.insert(key, frame);
         self.order.push_back(key);
-        while self.bytes > CACHE_BYTES {
+        while self.bytes > self.limit_bytes {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.frames.remove(&oldest).map_or(0, |f| f.len());
+            self.bytes -= self.frames.remove(&oldest).map_or(0, |f| f.plain.len());
         }
     }
 }
@@ -139,8 +165,14 @@ impl Reader {
             places: RwLock::new(places),
             renewable,
             renewed: Mutex::new(false),
-            cache: Mutex::default(),
+            cache: Mutex::new(FrameCache::new(CACHE_BYTES)),
         }
+    }
+
+    /// Keeps frames of at most so much plaintext at a time, of none more than a quarter of that.
+    pub fn keeping(mut self, bytes: usize) -> Self {
+        self.cache = Mutex::new(FrameCache::new(bytes));
+        self
     }
 
     /// The repository.
@@ -223,15 +255,24 @@ impl Reader {
         let frame = if shared || keep == Keep::Yes || blob.kind.is_metadata() {
             self.shared_frame(&object, (pack.id, place.offset, place.height), pack.epoch, place)?
         } else {
-            Arc::new(self.read_frame(&object, pack.epoch, place)?)
+            Arc::new(self.read_frame(&object, pack.epoch, place)?.into())
         };
         let start = place.blob_offset as usize;
         let end = start + place.blob_len as usize;
-        let plain = frame.get(start..end).ok_or_else(|| {
+        let plain = frame.plain.get(start..end).ok_or_else(|| {
             Error::corrupt(&object, format!("frame at {} is shorter than its blobs", place.offset))
         })?;
-        if self.repo.blob_id(blob.kind, plain) != blob.id {
-            return Err(Error::corrupt(&object, format!("frame at {} holds another {blob}", place.offset)));
+        let whole = plain.len() == frame.plain.len();
+        if !whole || frame.holds.get() != Some(blob) {
+            if self.repo.blob_id(blob.kind, plain) != blob.id {
+                return Err(Error::corrupt(
+                    &object,
+                    format!("frame at {} holds another {blob}", place.offset),
+                ));
+            }
+            if whole {
+                frame.holds.get_or_init(|| *blob);
+            }
         }
         Ok(BlobBytes { frame, start, end })
     }
@@ -247,7 +288,7 @@ impl Reader {
         key: FrameKey,
         epoch: u16,
         place: &Place,
-    ) -> Result<Arc<Plain>> {
+    ) -> Result<Arc<Frame>> {
         let in_flight = {
             let mut cache = self.cache();
             if let Some(frame) = cache.get(&key) {
@@ -257,7 +298,7 @@ impl Reader {
         };
         let mut failure = None;
         let decoded = in_flight.get_or_init(|| {
-            let frame = self.read_frame(object, epoch, place).map(Arc::new);
+            let frame = self.read_frame(object, epoch, place).map(|plain| Arc::new(Frame::from(plain)));
             let mut cache = self.cache();
             cache.in_flight.remove(&key);
             match frame {
@@ -275,7 +316,7 @@ impl Reader {
             (Some(frame), _) => Ok(frame.clone()),
             (None, Some(error)) => Err(error),
             // Another thread failed; its reason is not ours to guess.
-            (None, None) => self.read_frame(object, epoch, place).map(Arc::new),
+            (None, None) => Ok(Arc::new(self.read_frame(object, epoch, place)?.into())),
         }
     }
 
@@ -346,7 +387,7 @@ impl Reader {
                 let mut out = Vec::new();
                 self.described(edge.id, ceiling, 0, &mut out)?;
                 let end = out.len();
-                Ok(BlobBytes { frame: Arc::new(Plain::from(out)), start: 0, end })
+                Ok(BlobBytes { frame: Arc::new(Plain::from(out).into()), start: 0, end })
             }
             _ => Err(unknown()),
         }

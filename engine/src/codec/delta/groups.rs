@@ -76,20 +76,45 @@ pub fn keys(scales: &[u8], origin: u16, block_log: u8, exponents: &mut [u8]) {
     }
 }
 
-/// How often each key occurs.
-pub fn count(keys: &[u8]) -> [u32; KEYS] {
-    // Four tables: equal neighbours would wait for one another.
-    let mut tables = [[0u32; 256]; 4];
-    let (whole, rest) = keys.as_chunks::<4>();
-    for group in whole {
-        for (table, key) in tables.iter_mut().zip(group) {
-            table[usize::from(*key)] += 1;
+/// Parts of a segment that are ordered side by side: one number after the other would wait for the
+/// place of the one before.
+const PARTS: usize = 4;
+
+/// How often each key occurs, in each part.
+pub struct Counts([[u32; 256]; PARTS]);
+
+impl Counts {
+    /// Of these keys.
+    pub fn of(keys: &[u8]) -> Self {
+        let mut tables = [[0u32; 256]; PARTS];
+        let ([a, b, c, d], rest) = parts(keys);
+        let [ta, tb, tc, td] = &mut tables;
+        for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+            ta[usize::from(*a)] += 1;
+            tb[usize::from(*b)] += 1;
+            tc[usize::from(*c)] += 1;
+            td[usize::from(*d)] += 1;
         }
+        for key in rest {
+            td[usize::from(*key)] += 1;
+        }
+        Self(tables)
     }
-    for key in rest {
-        tables[0][usize::from(*key)] += 1;
+
+    /// How often each occurs.
+    pub fn total(&self) -> [u32; KEYS] {
+        std::array::from_fn(|key| self.0.iter().map(|table| table[key]).sum())
     }
-    std::array::from_fn(|key| tables.iter().map(|table| table[key]).sum())
+}
+
+/// Four stretches of equal length, and the few that follow the last.
+fn parts<T>(all: &[T]) -> ([&[T]; PARTS], &[T]) {
+    let quarter = all.len() / PARTS;
+    let (a, rest) = all.split_at(quarter);
+    let (b, rest) = rest.split_at(quarter);
+    let (c, rest) = rest.split_at(quarter);
+    let (d, rest) = rest.split_at(quarter);
+    ([a, b, c, d], rest)
 }
 
 /// Keys put together to groups: the first key of each but the first group, rising.
@@ -116,25 +141,43 @@ pub struct Places {
     /// Begin of each group, and the end of the last.
     starts: [u32; KEYS + 1],
     groups: usize,
+    /// Where each part's share of each group begins.
+    cursors: [[u32; 128]; PARTS],
 }
 
 impl Places {
     /// `None` unless the bounds rise.
-    pub fn new(counts: &[u32; KEYS], bounds: &[u8]) -> Option<Self> {
+    pub fn new(counts: &Counts, bounds: &[u8]) -> Option<Self> {
         let rising = bounds.windows(2).all(|w| w[0] < w[1]);
         let within = bounds.iter().all(|b| (1..KEYS).contains(&usize::from(*b)));
         if !rising || !within {
             return None;
         }
-        let mut places = Self { of_key: [0; 256], starts: [0; KEYS + 1], groups: bounds.len() + 1 };
+        let mut places = Self {
+            of_key: [0; 256],
+            starts: [0; KEYS + 1],
+            groups: bounds.len() + 1,
+            cursors: [[0; 128]; PARTS],
+        };
+        let mut of_part = [[0u32; KEYS]; PARTS];
         let mut group = 0;
-        for (key, count) in counts.iter().enumerate() {
+        for key in 0..KEYS {
             if bounds.get(group).is_some_and(|b| usize::from(*b) == key) {
                 group += 1;
                 places.starts[group + 1] = places.starts[group];
             }
             places.of_key[key] = group as u8;
-            places.starts[group + 1] += count;
+            for (part, table) in of_part.iter_mut().zip(&counts.0) {
+                part[group] += table[key];
+                places.starts[group + 1] += table[key];
+            }
+        }
+        for group in 0..places.groups {
+            let mut next = places.starts[group];
+            for (cursors, part) in places.cursors.iter_mut().zip(&of_part) {
+                cursors[group] = next;
+                next += part[group];
+            }
         }
         Some(places)
     }
@@ -143,29 +186,60 @@ impl Places {
         self.starts[..=self.groups].windows(2).map(|w| w[0] as usize..w[1] as usize)
     }
 
-    /// Orders numbers by group, stably.
+    /// Orders numbers by group, stably. As many keys as were counted, and as many numbers.
     pub fn scatter(&self, keys: &[u8], numbers: &[u32], ordered: &mut [u32]) {
-        let mut next = self.cursors();
+        let mut next = self.cursors;
+        let ([ka, kb, kc, kd], keys) = parts(keys);
+        let ([na, nb, nc, nd], numbers) = parts(numbers);
+        let [a, b, c, d] = &mut next;
+        let all = ka.iter().zip(kb).zip(kc).zip(kd).zip(na.iter().zip(nb).zip(nc).zip(nd));
+        for ((((ka, kb), kc), kd), (((na, nb), nc), nd)) in all {
+            ordered[self.place(*ka, a)] = *na;
+            ordered[self.place(*kb, b)] = *nb;
+            ordered[self.place(*kc, c)] = *nc;
+            ordered[self.place(*kd, d)] = *nd;
+        }
         for (key, number) in keys.iter().zip(numbers) {
-            let at = &mut next[usize::from(self.of_key[usize::from(*key)] & 127)];
-            ordered[*at as usize] = *number;
-            *at += 1;
+            ordered[self.place(*key, d)] = *number;
         }
     }
 
-    /// Reverse of [`Places::scatter`].
-    pub fn gather(&self, keys: &[u8], ordered: &[u32], numbers: &mut [u32]) {
-        let mut next = self.cursors();
-        for (key, number) in keys.iter().zip(numbers) {
-            let at = &mut next[usize::from(self.of_key[usize::from(*key)] & 127)];
-            *number = ordered[*at as usize];
-            *at += 1;
+    /// Reverse of [`Places::scatter`], handed out in stretches with their first index: each once, in any
+    /// order.
+    pub fn gather(&self, keys: &[u8], ordered: &[u32], mut take: impl FnMut(usize, &[u32])) {
+        const STRETCH: usize = 1 << 10;
+        let mut buffers = [[0u32; STRETCH]; PARTS];
+        let mut next = self.cursors;
+        let quarter = keys.len() / PARTS;
+        let ([ka, kb, kc, kd], rest) = parts(keys);
+        for start in (0..quarter).step_by(STRETCH) {
+            let len = STRETCH.min(quarter - start);
+            let [a, b, c, d] = &mut next;
+            let [oa, ob, oc, od] = &mut buffers;
+            let [ka, kb, kc, kd] = [ka, kb, kc, kd].map(|keys| &keys[start..][..len]);
+            let outs = oa.iter_mut().zip(ob).zip(oc).zip(od);
+            for ((((oa, ob), oc), od), (((ka, kb), kc), kd)) in outs.zip(ka.iter().zip(kb).zip(kc).zip(kd)) {
+                *oa = ordered[self.place(*ka, a)];
+                *ob = ordered[self.place(*kb, b)];
+                *oc = ordered[self.place(*kc, c)];
+                *od = ordered[self.place(*kd, d)];
+            }
+            for (part, buffer) in buffers.iter().enumerate() {
+                take(part * quarter + start, &buffer[..len]);
+            }
+        }
+        for (i, key) in rest.iter().enumerate() {
+            let number = ordered[self.place(*key, &mut next[PARTS - 1])];
+            take(PARTS * quarter + i, &[number]);
         }
     }
 
-    fn cursors(&self) -> [u32; 128] {
-        let mut next = [0; 128];
-        next[..self.groups].copy_from_slice(&self.starts[..self.groups]);
-        next
+    /// The next place of a key's group.
+    #[inline]
+    fn place(&self, key: u8, next: &mut [u32; 128]) -> usize {
+        let at = &mut next[usize::from(self.of_key[usize::from(key)] & 127)];
+        let place = *at;
+        *at += 1;
+        place as usize
     }
 }

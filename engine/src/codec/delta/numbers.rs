@@ -3,7 +3,7 @@
 //! What both bases cover is cut into segments, so that buffers stay small; each is predicted,
 //! ordered into groups of numbers of like size, and stored a group after the other.
 
-use super::groups::{self, Places};
+use super::groups::{self, Counts, Places};
 use super::stream::{self, Shape};
 use super::words::{self, Kind, Prediction};
 use crate::codec;
@@ -114,8 +114,8 @@ fn encode_segment(
     let outlier = 1u32 << (8 * kind.width as u32).saturating_sub(2 + zeros);
     let origin = groups::scales(numbers, keys, BLOCK_LOG, outlier, scales);
     groups::keys(scales, origin, BLOCK_LOG, keys);
-    let counts = groups::count(keys);
-    groups::divide(&counts, bounds);
+    let counts = Counts::of(keys);
+    groups::divide(&counts.total(), bounds);
     let Some(places) = Places::new(&counts, bounds) else { return false };
     places.scatter(keys, numbers, ordered);
 
@@ -201,7 +201,7 @@ fn decode_segment(
     scratch: &mut Scratch,
     out: &mut [u8],
 ) -> Result<(), Malformed> {
-    let Scratch { numbers, ordered, keys, scales, symbols, escapes, .. } = scratch;
+    let Scratch { ordered, keys, scales, symbols, escapes, .. } = scratch;
     let count = out.len() / kind.width;
     let zeros = u32::from(take.u8()?);
     let origin = take.u16()?;
@@ -215,7 +215,7 @@ fn decode_segment(
     let keys = room(keys, count);
     words::exponents(kind, prediction.base, keys);
     groups::keys(scales, origin, block_log, keys);
-    let places = Places::new(&groups::count(keys), bounds)
+    let places = Places::new(&Counts::of(keys), bounds)
         .ok_or_else(|| Malformed::new("a delta whose groups do not rise"))?;
 
     let ordered = room(ordered, count);
@@ -245,9 +245,10 @@ fn decode_segment(
     if more.next().is_some() {
         return Err(Malformed::new("a delta with too many escapes"));
     }
-    let numbers = room(numbers, count);
-    places.gather(keys, ordered, numbers);
-    words::restore(kind, numbers, prediction, zeros, out);
+    places.gather(keys, ordered, |first, numbers| {
+        let (start, end) = (first * kind.width, (first + numbers.len()) * kind.width);
+        words::restore(kind, numbers, prediction.range(start, end), zeros, &mut out[start..end]);
+    });
     Ok(())
 }
 

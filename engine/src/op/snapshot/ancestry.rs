@@ -3,11 +3,19 @@
 //!
 //! Found lazily: nothing of it is read for files that did not change, or that have an older version
 //! in their own place.
+//!
+//! Of each model at hand only its tensors' keys are kept, and once for all models with the same seam
+//! table: eight bytes a tensor. Chunks and tensors are read of the few that a file is compared with.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, OnceLock};
 
-use super::kin::{Kin, OLDER, Version};
+use super::kin::{Kin, OLDER, Version, element};
+use super::parent::ParentSnapshot;
+use super::seams::table_of;
 use crate::codec::{self, Hint};
+use crate::format::delta::stretch;
 use crate::format::seams::Seam;
 use crate::format::tree::{Node, NodeKind};
 use crate::id::{BlobId, SnapshotId};
@@ -23,9 +31,12 @@ const MAX_SEARCHED: usize = 8;
 /// Directories of one snapshot that are searched.
 const MAX_DIRECTORIES: usize = 200_000;
 /// Files compared on a sample.
-const MAX_COMPARED: usize = 4;
-/// Bytes of the sample.
-const SAMPLE_BYTES: u64 = 192 << 10;
+const MAX_COMPARED: usize = 8;
+/// Pieces of the sample, spread over what is at hand: some layers are frozen in training, and some rows
+/// of a vocabulary never occur.
+const SAMPLE_PIECES: u64 = 4;
+/// Bytes of a piece.
+const PIECE_BYTES: u64 = 48 << 10;
 
 /// What a user named as the base of everything new.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,28 +59,54 @@ pub struct Origin {
 struct Model {
     origin: Origin,
     node: Node,
+    /// Which of the sets of [`Models::keys`] it has.
+    keys: usize,
+}
+
+/// The models among which kin is looked for.
+#[derive(Default)]
+struct Models {
+    found: Vec<Model>,
+    /// Keys of tensors, each set in order.
+    keys: Vec<Vec<u64>>,
+    /// By seam table: models of one make have the same.
+    of_table: HashMap<BlobId, usize>,
+}
+
+/// What makes two tensors comparable: name, type, shape but for the first dimension. Equal keys of others
+/// cost a comparison in vain.
+fn key(seam: &Seam) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&*seam.name, &*seam.dtype, seam.shape.len(), seam.shape.get(1..)).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// One that a file may be the difference to.
+struct Candidate {
+    bytes: u64,
+    origin: Origin,
+    version: Version,
 }
 
 /// See the module's words.
 pub struct Ancestry<'a> {
     session: &'a Session,
-    reader: Reader,
+    reader: &'a Reader,
     parent: Option<SnapshotId>,
     named: Option<Named>,
     /// Newest first.
     snapshots: OnceLock<Vec<Snapshot>>,
-    models: OnceLock<Vec<Model>>,
+    models: OnceLock<Models>,
     compared: Mutex<()>,
 }
 
 impl<'a> Ancestry<'a> {
     /// For a run whose parent is `parent`.
-    pub fn new(session: &'a Session, parent: Option<SnapshotId>, named: Option<Named>) -> Self {
-        let reader = Reader::with_index(session.repo(), session.index().clone());
+    pub fn new(session: &'a Session, parent: &'a ParentSnapshot, named: Option<Named>) -> Self {
         Self {
             session,
-            reader,
-            parent,
+            reader: parent.reader(),
+            parent: parent.id(),
             named,
             snapshots: OnceLock::new(),
             models: OnceLock::new(),
@@ -83,8 +120,8 @@ impl<'a> Ancestry<'a> {
     }
 
     /// Reads older blobs, by the session's index.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
+    pub fn reader(&self) -> &'a Reader {
+        self.reader
     }
 
     /// What the file at `path` may be stored as the difference to: `before` is what the parent has in its
@@ -98,8 +135,8 @@ impl<'a> Ancestry<'a> {
     ) -> Option<Kin<'a>> {
         let own = before.filter(|node| self.named.is_none() && node.kind == NodeKind::File);
         if let Some(node) = own
-            && let Some(version) = Version::of(node, &self.reader)
-            && matched(&version, seams) * 2 >= total(seams)
+            && let Some(version) = Version::of(node, self.reader)
+            && version.matched(seams) * 2 >= total(seams)
         {
             let origin = Origin { at: self.parent_at(), path: path.to_vec(), content: node.content.clone() };
             return Some(Kin::new(self, seams.to_vec(), version, origin));
@@ -107,21 +144,12 @@ impl<'a> Ancestry<'a> {
         if seams.is_empty() {
             let named = self.named.as_ref()?;
             let (origin, node) = self.file_of(named, path)?;
-            return Some(Kin::new(self, Vec::new(), Version::of(&node, &self.reader)?, origin));
+            return Some(Kin::new(self, Vec::new(), Version::of(&node, self.reader)?, origin));
         }
-        let mut best: Vec<(u64, Origin, Version)> = Vec::new();
-        for model in self.models() {
-            let Some(version) = Version::of(&model.node, &self.reader) else { continue };
-            let bytes = matched(&version, seams);
-            if bytes > 0 {
-                best.push((bytes, model.origin.clone(), version));
-                best.sort_by_key(|(bytes, origin, _)| (std::cmp::Reverse(*bytes), origin.at));
-                best.truncate(MAX_COMPARED);
-            }
-        }
-        let most = best.first().map_or(0, |(bytes, ..)| *bytes);
-        best.retain(|(bytes, ..)| *bytes * 2 >= most);
-        let (_, origin, version) = match best.len() {
+        let mut best = self.likeliest(path, seams);
+        let most = best.iter().map(|candidate| candidate.bytes).max().unwrap_or(0);
+        best.retain(|candidate| candidate.bytes > 0 && candidate.bytes * 2 >= most);
+        let Candidate { origin, version, .. } = match best.len() {
             0 => return None,
             1 => best.pop()?,
             _ => self.nearest(best, seams, first)?,
@@ -129,42 +157,65 @@ impl<'a> Ancestry<'a> {
         Some(Kin::new(self, seams.to_vec(), version, origin))
     }
 
+    /// The models that have the most in common with a file; among equals those whose path ends like its
+    /// own, then the newest.
+    fn likeliest(&self, path: &[u8], seams: &[Seam]) -> Vec<Candidate> {
+        let models = self.models();
+        let own: Vec<(u64, u64)> = seams.iter().map(|seam| (key(seam), seam.len)).collect();
+        let common = |keys: &Vec<u64>| -> u64 {
+            own.iter().filter(|(key, _)| keys.binary_search(key).is_ok()).map(|(_, len)| len).sum()
+        };
+        let common: Vec<u64> = models.keys.iter().map(common).collect();
+        let mut ranked: Vec<_> = models
+            .found
+            .iter()
+            .filter(|model| common[model.keys] > 0)
+            .map(|model| {
+                let alike = alike(path, &model.origin.path);
+                (std::cmp::Reverse((common[model.keys], alike)), model.origin.at, model)
+            })
+            .collect();
+        ranked.sort_by_key(|(most, at, _)| (*most, *at));
+        let version = |(.., model): (_, _, &Model)| {
+            let version = Version::of(&model.node, self.reader)?;
+            Some(Candidate { bytes: version.matched(seams), origin: model.origin.clone(), version })
+        };
+        ranked.into_iter().filter_map(version).take(MAX_COMPARED).collect()
+    }
+
     /// The one to which a sample of the file is the shortest difference.
-    fn nearest(
-        &self,
-        candidates: Vec<(u64, Origin, Version)>,
-        seams: &[Seam],
-        first: &[u8],
-    ) -> Option<(u64, Origin, Version)> {
+    fn nearest(&self, candidates: Vec<Candidate>, seams: &[Seam], first: &[u8]) -> Option<Candidate> {
         // One at a time: each reads a few megabytes.
         let _one = self.compared.lock().unwrap_or_else(|e| e.into_inner());
-        let inside = |seam: &&Seam| seam.offset + seam.len.min(SAMPLE_BYTES) <= first.len() as u64;
-        let all = |seam: &&Seam| candidates.iter().all(|(.., version)| version.tensor(seam).is_some());
-        let sample = seams.iter().filter(inside).filter(all).max_by_key(|seam| seam.len)?;
-        let len = sample.len.min(SAMPLE_BYTES);
-        let plain = first.get(usize::try_from(sample.offset).ok()?..)?.get(..usize::try_from(len).ok()?)?;
-        let hint = Hint { element: super::kin::element(sample) };
+        let pieces = sample(&candidates, seams, first.len() as u64);
         let mut out = Vec::new();
-        let cost = |version: &Version, out: &mut Vec<u8>| -> usize {
-            let bytes = version.tensor(sample).and_then(|(start, old)| {
-                let source = version.stretch(start, len.min(old))?;
-                let blobs: Option<Vec<_>> =
-                    source.blobs.iter().map(|blob| self.reader.base_bytes(blob).ok()).collect();
-                let (blobs, offset) = (blobs?, source.offset as usize);
-                crate::format::delta::stretch(&blobs, offset, source.len as usize)
-                    .ok()
-                    .map(|b| b.into_owned())
-            });
-            let Some(bytes) = bytes else { return usize::MAX };
-            match codec::encode_delta(plain, &[&bytes], hint, out) {
-                Some(_) => out.len(),
-                None => usize::MAX - 1,
-            }
+        let mut cost = |version: &Version| -> usize {
+            let cost = |(seam, within, len): &(&Seam, u64, u64)| -> Option<usize> {
+                let start = usize::try_from(seam.offset + within).ok()?;
+                let plain = first.get(start..)?.get(..usize::try_from(*len).ok()?)?;
+                let hint = Hint { element: element(seam) };
+                let old = self.bytes_of(version, seam, *within, *len);
+                match old.and_then(|old| codec::encode_delta(plain, &[&old], hint, &mut out)) {
+                    Some(_) => Some(out.len()),
+                    None => Some(plain.len()),
+                }
+            };
+            pieces.iter().filter_map(cost).sum()
         };
-        let costs: Vec<usize> = candidates.iter().map(|(.., version)| cost(version, &mut out)).collect();
-        // Among equals the first: most in common, then the newest.
+        let costs: Vec<usize> = candidates.iter().map(|candidate| cost(&candidate.version)).collect();
+        // Among equals the first: most in common, then the likeliest place.
         let at = (0..costs.len()).min_by_key(|at| (costs[*at], *at))?;
         candidates.into_iter().nth(at)
+    }
+
+    /// What a version has in a stretch of a tensor.
+    fn bytes_of(&self, version: &Version, seam: &Seam, within: u64, len: u64) -> Option<Vec<u8>> {
+        let (start, old) = version.tensor(seam)?;
+        let source = version.stretch(start + within, len.min(old.checked_sub(within)?))?;
+        let blobs: Option<Vec<_>> =
+            source.blobs.iter().map(|blob| self.reader.base_bytes(blob).ok()).collect();
+        let bytes = stretch(&blobs?, source.offset as usize, source.len as usize).ok()?.into_owned();
+        Some(bytes)
     }
 
     /// Committed snapshots that can be read, newest first.
@@ -190,14 +241,14 @@ impl<'a> Ancestry<'a> {
         let same =
             |s: &&Snapshot| s.record.paths == newest.record.paths && s.record.host == newest.record.host;
         for snapshot in self.snapshots()[origin.at + 1..].iter().filter(same).take(4 * OLDER) {
-            let found = lookup::resolve(&self.reader, snapshot.record.root, &origin.path, LastLink::Keep);
+            let found = lookup::resolve(self.reader, snapshot.record.root, &origin.path, LastLink::Keep);
             let node = found.ok().and_then(|found| found.node).filter(|node| node.kind == NodeKind::File);
             let Some(node) = node else { break };
             if node.content == last {
                 continue;
             }
             last.clone_from(&node.content);
-            versions.extend(Version::of(&node, &self.reader));
+            versions.extend(Version::of(&node, self.reader));
             if versions.len() == OLDER {
                 break;
             }
@@ -206,24 +257,21 @@ impl<'a> Ancestry<'a> {
     }
 
     /// Models in recent snapshots, or in what the user named.
-    fn models(&self) -> &[Model] {
+    fn models(&self) -> &Models {
         self.models.get_or_init(|| {
-            let mut found = Vec::new();
+            let mut models = Models::default();
             if let Some(named) = &self.named {
                 let at = self.snapshots().iter().position(|s| s.id == named.snapshot);
-                let Some(at) = at else { return found };
+                let Some(at) = at else { return models };
                 let root = self.snapshots()[at].record.root;
-                if let Ok(place) = lookup::resolve(&self.reader, root, &named.path, LastLink::Follow) {
+                if let Ok(place) = lookup::resolve(self.reader, root, &named.path, LastLink::Follow) {
                     match (place.node, place.tree) {
-                        (_, Some(tree)) => self.search(at, tree, &place.path, &mut found),
-                        (Some(node), None) if node.seams.is_some() => {
-                            let origin = Origin { at, path: place.path, content: node.content.clone() };
-                            found.push(Model { origin, node });
-                        }
-                        _ => {}
+                        (_, Some(tree)) => self.search(at, tree, &place.path, &mut models),
+                        (Some(node), None) => self.add(at, place.path, node, &mut models),
+                        (None, None) => {}
                     }
                 }
-                return found;
+                return models;
             }
             let mut groups = Vec::new();
             for (at, snapshot) in self.snapshots().iter().enumerate() {
@@ -232,16 +280,16 @@ impl<'a> Ancestry<'a> {
                     continue;
                 }
                 groups.push(group);
-                self.search(at, snapshot.record.root, b"/", &mut found);
+                self.search(at, snapshot.record.root, b"/", &mut models);
                 if groups.len() == MAX_SEARCHED {
                     break;
                 }
             }
-            found
+            models
         })
     }
 
-    fn search(&self, at: usize, root: BlobId, path: &[u8], found: &mut Vec<Model>) {
+    fn search(&self, at: usize, root: BlobId, path: &[u8], models: &mut Models) {
         let mut todo = vec![(root, path.to_vec())];
         let mut seen = 0;
         while let Some((tree, path)) = todo.pop() {
@@ -254,18 +302,36 @@ impl<'a> Ancestry<'a> {
                 let path = lookup::join(&path, &node.name);
                 if let Some(tree) = node.subtree() {
                     todo.push((tree, path));
-                } else if node.seams.is_some() {
-                    found.push(Model { origin: Origin { at, path, content: node.content.clone() }, node });
+                } else {
+                    self.add(at, path, node, models);
                 }
             }
         }
+    }
+
+    /// Takes a node in, if it is a model whose seam table can be read.
+    fn add(&self, at: usize, path: Vec<u8>, node: Node, models: &mut Models) {
+        let Some(table) = node.seams else { return };
+        let keys = match models.of_table.get(&table) {
+            Some(keys) => *keys,
+            None => {
+                let Ok(Some(table_of)) = table_of(&node, self.reader) else { return };
+                let mut keys: Vec<u64> = table_of.seams.iter().map(key).collect();
+                keys.sort_unstable();
+                models.keys.push(keys);
+                models.of_table.insert(table, models.keys.len() - 1);
+                models.keys.len() - 1
+            }
+        };
+        let origin = Origin { at, path, content: node.content.clone() };
+        models.found.push(Model { origin, node, keys });
     }
 
     /// The file that a user named, or the one of the same name below the directory he named.
     fn file_of(&self, named: &Named, path: &[u8]) -> Option<(Origin, Node)> {
         let at = self.snapshots().iter().position(|s| s.id == named.snapshot)?;
         let root = self.snapshots()[at].record.root;
-        let place = lookup::resolve(&self.reader, root, &named.path, LastLink::Follow).ok()?;
+        let place = lookup::resolve(self.reader, root, &named.path, LastLink::Follow).ok()?;
         let (path, node) = match (place.node, place.tree) {
             (Some(node), None) => (place.path, node),
             (_, Some(tree)) => {
@@ -279,9 +345,36 @@ impl<'a> Ancestry<'a> {
     }
 }
 
-/// Bytes of tensors that another version has too.
-fn matched(version: &Version, seams: &[Seam]) -> u64 {
-    seams.iter().filter(|seam| version.tensor(seam).is_some()).map(|seam| seam.len).sum()
+/// Pieces of tensors that all candidates have, spread over the first `at_hand` bytes of a file: each a tensor,
+/// where in it, and how long.
+fn sample<'s>(candidates: &[Candidate], seams: &'s [Seam], at_hand: u64) -> Vec<(&'s Seam, u64, u64)> {
+    let begin = seams.iter().map(|seam| seam.offset).min().unwrap_or(0);
+    let all = |seam: &&Seam| {
+        let have = |c: &Candidate| c.version.tensor(seam).is_some_and(|(_, len)| len >= seam.len);
+        seam.len > 0 && seam.offset < at_hand && candidates.iter().all(have)
+    };
+    let common: Vec<&Seam> = seams.iter().filter(all).collect();
+    let end = seams.last().map_or(begin, |seam| seam.offset + seam.len).min(at_hand);
+    let mut pieces: Vec<(&Seam, u64, u64)> = Vec::new();
+    for n in 0..SAMPLE_PIECES {
+        let at = begin + end.saturating_sub(begin) / (2 * SAMPLE_PIECES) * (2 * n + 1);
+        // The tensor there; where not all have it, the next one.
+        let next = common.partition_point(|seam| seam.offset + seam.len <= at);
+        let Some(seam) = common.get(next).or(common.last()) else { break };
+        let len = seam.len.min(end.saturating_sub(seam.offset));
+        let within = at.saturating_sub(seam.offset).min(len.saturating_sub(PIECE_BYTES)) & !7;
+        let piece = (*seam, within, (len - within).min(PIECE_BYTES));
+        if piece.2 > 0 && !pieces.iter().any(|(s, at, _)| (s.offset, *at) == (piece.0.offset, piece.1)) {
+            pieces.push(piece);
+        }
+    }
+    pieces
+}
+
+/// Names at the end of two paths that are the same.
+fn alike(a: &[u8], b: &[u8]) -> usize {
+    let (a, b) = (a.rsplit(|c| *c == b'/'), b.rsplit(|c| *c == b'/'));
+    a.zip(b).take_while(|(a, b)| a == b).count()
 }
 
 fn total(seams: &[Seam]) -> u64 {

@@ -67,6 +67,11 @@ impl Version {
         Some(Self { chunks, tensors })
     }
 
+    /// Bytes of tensors that it has too.
+    pub fn matched(&self, seams: &[Seam]) -> u64 {
+        seams.iter().filter(|seam| self.tensor(seam).is_some()).map(|seam| seam.len).sum()
+    }
+
     /// Where it has the tensor: offset and length.
     pub fn tensor(&self, seam: &Seam) -> Option<(u64, u64)> {
         let (shape, offset, len) = self.tensors.get(&(seam.name.clone(), seam.dtype.clone()))?;

@@ -83,7 +83,7 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
         .map_err(|e| Error::Internal(format!("no CPU pool: {e}")))?;
 
     progress.phase("reading", None, None);
-    let ancestry = Ancestry::new(&session, parent.id(), options.base.clone());
+    let ancestry = Ancestry::new(&session, &parent, options.base.clone());
     let mut conductor = Conductor::new(&session, options, &parent, &ancestry, progress)?;
     let root = conductor.walk(&pool, &cutter)?;
     let (mut tally, excluded) = conductor.finish();

@@ -23,6 +23,10 @@ use crate::repo::snapshots::Snapshot;
 /// Snapshots looked at for a parent before giving up.
 const MAX_LOOKED_AT: usize = 2000;
 
+/// Plaintext of older blobs kept in memory: the bases of what is being stored now, and theirs. Chunks come in
+/// the order of their file, so that few are wanted again for long.
+const KEPT_BYTES: usize = 24 << 20;
+
 /// Nodes of one directory of the parent.
 pub type Children = HashMap<Bytes, Node>;
 
@@ -37,7 +41,7 @@ impl ParentSnapshot {
     /// Chooses it. One that was asked for by name must be readable; else the newest of the same
     /// host and paths, else of the same paths.
     pub fn choose(session: &Session, options: &SnapshotOptions, host: &str, paths: &[Bytes]) -> Result<Self> {
-        let reader = Reader::with_index(session.repo(), session.index().clone());
+        let reader = Reader::with_index(session.repo(), session.index().clone()).keeping(KEPT_BYTES);
         let snapshot = match options.parent {
             // What was forgotten, or never committed, is no base to stand on: a prune may take its
             // data away without this run being told.
@@ -55,6 +59,11 @@ impl ParentSnapshot {
     /// Its id.
     pub fn id(&self) -> Option<SnapshotId> {
         self.snapshot.as_ref().map(|s| s.id)
+    }
+
+    /// Reads it, and whatever else is older, by the session's index.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// The id, if its blobs are taken over without a look-up.
