@@ -31,7 +31,8 @@ fn databases_are_captured_refused_or_left_alone() {
     assert!(listed.contains("plain bytes of an SQLite database in use"), "{listed}");
     assert!(listed.contains("chat.db-wal"), "{listed}");
 
-    std::fs::write(source.join("odd.db"), [&b"SQLite format 3\0"[..], &[7; 500]].concat()).unwrap();
+    let odd = [&b"SQLite format 3\0"[..], &[7; 500]].concat();
+    std::io::Write::write_all(&mut std::fs::File::create(source.join("odd.db")).unwrap(), &odd).unwrap();
     let outcome = take(&[]);
     assert_eq!(outcome.code, 3);
     assert!(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ballast::source::sqlite::{Held, SqliteOptions};
 use support::database::{Killed, bytes_of, capture, connect, create, options, state, step};
+use support::put;
 
 use crate::{LARGE, WORKER, temp};
 
@@ -61,7 +62,7 @@ fn beside_writers(
     let mut states = Vec::new();
     for _ in 0..captures {
         let mut image = capture(&path, &options).unwrap();
-        std::fs::write(&copy, bytes_of(&mut image)).unwrap();
+        put(&copy, &bytes_of(&mut image));
         states.push(state(&copy));
         std::fs::remove_file(&copy).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(40));
@@ -123,7 +124,7 @@ fn equal_states_have_equal_images() {
         assert!(!top.join("source/db-wal").exists(), "checkpointed and closed");
         assert!(image() == live, "closed");
         let copy = top.join("copy");
-        std::fs::write(&copy, &live).unwrap();
+        put(&copy, &live);
         assert_eq!(state(&copy), 5);
     }
 }

@@ -86,7 +86,7 @@ fn damaged_or_none_at_all() {
         let (_dir, top) = temp();
         let mut bytes = whole(&top);
         damage(&mut bytes);
-        fs::write(top.join("source/db"), &bytes).unwrap();
+        put(top.join("source/db"), &bytes);
         let quick = SqliteOptions { lock_wait: Duration::from_millis(50), ..options(&top.join("temp")) };
         let problem = refused(&top, &quick).problems.remove(0);
         assert!(!problem.message.contains("no state"), "{what}: {problem}");
@@ -135,7 +135,7 @@ fn a_hard_link_of_a_database() {
     let options = options(&top.join("temp"));
     let state_of = |name: &str| {
         let mut image = capture(&top.join("source").join(name), &options)?;
-        fs::write(top.join("copy"), support::database::bytes_of(&mut image)).unwrap();
+        put(top.join("copy"), &support::database::bytes_of(&mut image));
         Ok::<_, NotCaptured>(state(&top.join("copy")))
     };
     assert_eq!((state_of("db"), state_of("alias")), (Ok(1), Ok(1)), "nobody uses it");

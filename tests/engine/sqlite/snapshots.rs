@@ -60,7 +60,7 @@ fn stored(place: &Place, top: &Path, report: &SnapshotReport, name: &str) -> i64
     let files: SqliteFilesV1 = decode(node.extension(EXT_SQLITE_FILES).unwrap()).unwrap();
     assert!(files.main_bytes > 0);
     let copy = top.join("copy");
-    fs::write(&copy, &bytes).unwrap();
+    put(&copy, &bytes);
     state(&copy)
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use support::database::{Killed, bytes_of, capture, connect, create, options, state, step};
+use support::put;
 
 use crate::{LARGE, WORKER, temp};
 
@@ -57,7 +58,7 @@ fn captured(top: &Path) -> i64 {
     drop(image);
     assert_eq!(seen(&source), before);
     assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0);
-    std::fs::write(&copy, bytes).unwrap();
+    put(&copy, &bytes);
     state(&copy)
 }
 
@@ -130,7 +131,7 @@ fn a_journal_cannot_have_another_file_removed() {
     let (_dir, top) = temp();
     interrupted(&top, 1 << 20);
     let precious = top.join("precious");
-    std::fs::write(&precious, b"mine").unwrap();
+    put(&precious, b"mine");
     let name = precious.to_str().unwrap().as_bytes();
     let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
     let mut tail = vec![0, 4, 0, 1];
@@ -141,7 +142,7 @@ fn a_journal_cannot_have_another_file_removed() {
     let journal = top.join("source/db-journal");
     let mut bytes = std::fs::read(&journal).unwrap();
     bytes.extend(&tail);
-    std::fs::write(&journal, &bytes).unwrap();
+    put(&journal, &bytes);
     assert_eq!(captured(&top), 1);
     assert_eq!(std::fs::read(&precious).unwrap(), b"mine");
     // Without it the transaction over several databases was committed: nothing is rolled back.
@@ -195,7 +196,7 @@ fn who_writes_does_not_wait_for_who_stores() {
         let began = Instant::now();
         drop(Killed::start(WORKER, &["open", path.to_str().unwrap()]));
         assert!(began.elapsed() < Duration::from_secs(5));
-        std::fs::write(top.join("copy"), bytes_of(&mut image)).unwrap();
+        put(top.join("copy"), &bytes_of(&mut image));
         assert_eq!(state(&top.join("copy")), i64::from(wal), "the state before that");
     }
 }

@@ -19,6 +19,7 @@ use crate::source::sqlite::{
 use crate::source::{At, Change, Segment, SourceFile, Stat, is_sqlite_header, restat, shown};
 
 /// Where a file's content comes from.
+#[allow(clippy::large_enum_variant, reason = "one for each file at hand, and most are the large one")]
 pub enum Source {
     /// Its bytes.
     File(SourceFile),

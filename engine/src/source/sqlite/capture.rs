@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::beside::{Beside, Journal, live_journals};
 use super::calm::{Calm, has_moved, is_locked};
@@ -15,7 +15,7 @@ use super::options::SqliteOptions;
 use super::recover::recover;
 use super::room::Room;
 use super::way::{Sight, Way, way};
-use crate::entropy::Clock;
+use crate::entropy::{Clock, SystemClock};
 use crate::format::record::{LookV1, SqliteCaptureV1, SqliteFilesV1};
 use crate::format::wire::Stamp;
 use crate::source::at::At;
@@ -161,7 +161,7 @@ impl Captor<'_> {
             Way::Transaction => {
                 let held = Held::new(look.stat.identity());
                 let (connection, pages) = begin_in_place(at, look, Door::Shared)?;
-                self.from_transaction(Transaction::new(connection, Some(held)), pages, at, look)
+                self.of_transaction(Transaction::new(connection, Some(held)), pages, at, look)
             }
             Way::Still => self.still(at, source, look),
             Way::Recovered => {
@@ -171,7 +171,7 @@ impl Captor<'_> {
                 };
                 settled(look)?;
                 let (copy, pages) = recover(at, source, &look.stat, &look.beside, journal, &self.room())?;
-                self.from_transaction(copy, pages, at, look)
+                self.of_transaction(copy, pages, at, look)
             }
         }
     }
@@ -216,7 +216,7 @@ impl Captor<'_> {
         Ok(image(pages_of, header, pages, schema, at, look))
     }
 
-    fn from_transaction(
+    fn of_transaction(
         &self,
         transaction: Transaction,
         pages: u32,
@@ -347,8 +347,8 @@ fn image(pages: Pages, header: Header, count: u32, schema: [u8; 32], at: &At, lo
 
 /// Were the files left alone long enough for their times to tell the next change?
 fn settled(look: &Look) -> Result<(), Trouble> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+    // The clock by which the kernel stamps files, whatever clock the run has.
+    let now_ns = SystemClock.now_ns();
     let files = [Some(look.stat), look.beside.wal, look.beside.journal];
     for stamp in files.into_iter().flatten().flat_map(|stat| [stat.mtime, stat.ctime]) {
         let tick = if stamp.nanos % 1_000_000 == 0 { COARSE_TICK } else { TICK };

@@ -42,6 +42,7 @@ pub struct Image {
 
 /// Where the pages come from.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one for each image at hand")]
 pub(super) enum Pages {
     Memory(Vec<u8>),
     File(File),

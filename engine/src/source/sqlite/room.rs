@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use crate::entropy::{Clock, SystemClock};
+
 /// What folders begin with.
 const PREFIX: &str = "ballast-sqlite-";
 /// Names in a folder.
@@ -61,7 +63,7 @@ impl Room {
     /// A folder that only we can enter.
     pub fn folder(&self, bytes: u64) -> Result<Folder, String> {
         self.check(bytes)?;
-        sweep(&self.dir, SystemTime::now());
+        sweep(&self.dir, now());
         let failed = |e| format!("no temporary folder can be made in {}: {e}", self.dir.display());
         let path = self.dir.canonicalize().map_err(failed)?.join(new_name());
         DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
@@ -69,11 +71,15 @@ impl Room {
     }
 }
 
+/// By the clock that stamps files.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(SystemClock.now_ns()).unwrap_or(0))
+}
+
 fn new_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{PREFIX}{}-{}-{count}", std::process::id(), since.as_nanos())
+    format!("{PREFIX}{}-{}-{count}", std::process::id(), SystemClock.now_ns())
 }
 
 fn nameless(dir: &Path) -> io::Result<File> {
@@ -159,7 +165,7 @@ mod tests {
         std::mem::forget(left);
         drop(room.folder(100).unwrap());
         assert!(path.exists(), "young: it may be in use");
-        sweep(dir.path(), SystemTime::now() + STALE + Duration::from_secs(60));
+        sweep(dir.path(), now() + STALE + Duration::from_secs(60));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
