@@ -24,7 +24,7 @@ pub use prune::PruneArgs;
 pub use record::{LedgerArgs, LockCommand, UnlockArgs};
 pub use repair::{RepairCommand, RepairConfigArgs, RepairIndexArgs, RepairPacksArgs, RepairSnapshotsArgs};
 pub use restore::{OverwriteArg, RestoreArgs};
-pub use snapshot::SnapshotArgs;
+pub use snapshot::{SnapshotArgs, Sqlite};
 
 const GLOBAL: &str = "Global options";
 

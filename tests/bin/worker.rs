@@ -1,9 +1,11 @@
 //! A process that tests may stop and kill: `worker snapshot REPO CACHE SOURCE`,
 //! `worker prune REPO CACHE` and `worker forget REPO CACHE NUMBER` with a cheap key and the clock of
-//! the tests, or `worker memory BYTES`. A run that fails says why and ends with 1; a panic is none
+//! the tests, or `worker memory BYTES`. Those that say `ready` and go on until they are killed: `worker write
+//! DATABASE` and `worker checkpoint DATABASE` write to it, `worker open DATABASE` has it open, `worker lock DATABASE` locks it, `worker
+//! interrupt DATABASE` is in the middle of a large transaction, `worker capture DATABASE TEMP` of a capture. A run that fails says why and ends with 1; a panic is none
 //! of the ways in which it may end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use ballast::op::{prune, snapshot};
 use ballast::progress::Silent;
 use ballast::repo::{OpenOptions, Repository};
 use ballast::store::local::LocalStore;
-use support::{identity, of, open_at, world};
+use support::{database, identity, of, open_at, world};
 
 fn open(repo: &str, cache: &str) -> Result<Repository> {
     let options = OpenOptions {
@@ -35,9 +37,52 @@ fn run(words: &[&str]) -> Result<()> {
             world::forget(&open(repo, cache)?, number)?;
         }
         ["memory", bytes] => support::memory::snapshot_of_generated_bytes(bytes.parse().unwrap()),
+        [verb, database] => database_work(verb, Path::new(database)),
+        ["capture", database, temp] => capture(Path::new(database), Path::new(temp)),
         _ => return Err(ballast::error::Error::Usage("no such work".into())),
     }
     Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the parent process waits for it")]
+fn ready() {
+    println!("ready");
+}
+
+fn for_ever<T>(_held: T) -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn database_work(verb: &str, path: &Path) -> ! {
+    if verb == "write" || verb == "checkpoint" {
+        ready();
+        database::write_for_ever(path, verb == "checkpoint");
+    }
+    let db = database::connect(path);
+    match verb {
+        "open" => database::step(&db),
+        "lock" => db.execute_batch("BEGIN EXCLUSIVE").unwrap(),
+        "interrupt" => db
+            .execute_batch(
+                "PRAGMA cache_size=10; BEGIN IMMEDIATE; UPDATE cell SET n = n + 1, pad = randomblob(900);
+                 UPDATE filler SET pad = randomblob(100000)",
+            )
+            .unwrap(),
+        _ => panic!("no such work"),
+    }
+    ready();
+    for_ever(db)
+}
+
+/// Begins to capture, reads half of it, and stays there.
+fn capture(path: &Path, temp: &Path) -> ! {
+    let image = database::capture(path, &database::options(temp)).unwrap();
+    let mut bytes = vec![0; usize::try_from(image.size() / 2).unwrap()];
+    image.read_at(0, &mut bytes).unwrap();
+    ready();
+    for_ever(image)
 }
 
 #[allow(clippy::print_stderr, reason = "the parent process reads it")]

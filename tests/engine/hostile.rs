@@ -151,6 +151,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
         record("lease", "full", wire::encode(&samples::lease())),
         record("verified", "full", wire::encode(&samples::verified())),
         record("capture", "full", wire::encode(&samples::capture())),
+        record("capture", "files", wire::encode(&samples::capture_files())),
         record("xattrs", "full", wire::encode(&samples::xattrs())),
         record("codec", "raw", [&[0, 1, 3, 0, 0][..], b"raw"].concat()),
         record("codec", "zstd", zstd_frame()),

@@ -591,7 +591,9 @@ fn a_live_database_is_said_to_be_one() {
         assert!(report.problems[0].message.contains(".backup"), "{}", report.problems[0]);
         assert_same(&place.open(), report.snapshot.unwrap(), &top, &look(&top));
     }
+    // None at all, once nothing speaks for one: its bytes, and a problem when they are read.
     fs::remove_file(top.join("chat.db-wal")).unwrap();
+    assert_eq!(kinds(&place.take(&top)), [ProblemKind::LiveDatabase]);
     whole(&place, &top);
 }
 

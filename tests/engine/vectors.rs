@@ -457,12 +457,14 @@ fn small_records() {
     v.record("extended attributes", &samples::xattrs());
     v.record("mark of loss, of a file", &samples::lost_of_file());
     v.record("mark of loss, of a directory", &samples::lost_of_directory());
+    v.record("files of a captured database", &samples::capture_files());
     let frozen = v.settle();
     frozen.holds("verification", &samples::verified(), wire::decode);
     frozen.holds("capture of a database", &samples::capture(), wire::decode);
     frozen.holds("extended attributes", &samples::xattrs(), wire::decode);
     frozen.holds("mark of loss, of a file", &samples::lost_of_file(), wire::decode);
     frozen.holds("mark of loss, of a directory", &samples::lost_of_directory(), wire::decode);
+    frozen.holds("files of a captured database", &samples::capture_files(), wire::decode);
 
     let mut v = Vectors::new("seams", "Seam table");
     v.record("two tensors", &samples::seams());

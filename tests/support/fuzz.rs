@@ -20,7 +20,7 @@ use ballast::format::keyfile::{BodyV1, Clear, LabelV1, unpad_record};
 use ballast::format::lease::LeaseV1;
 use ballast::format::ledger::{Event, LedgerEntryV1};
 use ballast::format::pack::{Footer, Trailer};
-use ballast::format::record::{SqliteCaptureV1, VerifiedV1};
+use ballast::format::record::{SqliteCaptureV1, SqliteFilesV1, VerifiedV1};
 use ballast::format::seams::SeamTableV1;
 use ballast::format::snapshot::SnapshotV1;
 use ballast::format::tree::{TreeV1, XattrsV1};
@@ -217,9 +217,9 @@ pub fn verified(data: &[u8]) -> bool {
     read(data, any::<VerifiedV1>)
 }
 
-/// A database's capture.
+/// A database's capture: its counters, or its files.
 pub fn capture(data: &[u8]) -> bool {
-    read(data, any::<SqliteCaptureV1>)
+    read(data, any::<SqliteCaptureV1>) | read(data, any::<SqliteFilesV1>)
 }
 
 /// Extended attributes.

@@ -3,6 +3,7 @@
 //! every record, and the bodies of the fuzz targets.
 
 pub mod counting;
+pub mod database;
 pub mod fuzz;
 pub mod golden;
 pub mod memory;

@@ -15,7 +15,7 @@ use ballast::format::keyfile::{BodyV1, KdfParams, LabelV1, RIGHTS_FULL};
 use ballast::format::lease::LeaseV1;
 use ballast::format::ledger::{CommitV1, CondemnV1, Event, ForgetV1, LedgerEntryV1, RaiseV1};
 use ballast::format::pack::{Footer, PackKind, Trailer, footer_aad, trailer_aad};
-use ballast::format::record::{LostV1, METHOD_DATA, SqliteCaptureV1, VerifiedV1};
+use ballast::format::record::{LookV1, LostV1, METHOD_DATA, SqliteCaptureV1, SqliteFilesV1, VerifiedV1};
 use ballast::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
 use ballast::format::snapshot::{CountsV1, ProblemV1, SnapshotV1};
 use ballast::format::tree::{
@@ -231,6 +231,16 @@ pub fn capture() -> SqliteCaptureV1 {
         wal_bytes: 4_152,
         wal_mtime: stamp(1_700_000_010, 5),
         schema_hash: counting(0x90),
+    }
+}
+
+/// What its files were.
+pub fn capture_files() -> SqliteFilesV1 {
+    let (mtime, ctime) = (stamp(1_700_000_010, 5), stamp(1_700_000_011, 6));
+    SqliteFilesV1 {
+        main_bytes: 51_199 * 4096,
+        wal: Some(LookV1 { size: 4_152, mtime, ctime, inode: 123_456_789_013 }),
+        journal: None,
     }
 }
 

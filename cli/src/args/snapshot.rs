@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 const AFTER: &str = "\
 Examples:
@@ -13,10 +13,24 @@ Examples:
 Nothing is left out unless you ask: .gitignore and hidden names hide no file.
 Only what changed is read, only what is new is stored.
 
+SQLite databases are captured while others use them: what is stored is one
+committed state, as a plain database file without -wal, -shm and -journal.
+
 Exit codes: 0 done; 3 done, but some files could not be read or changed
 meanwhile (each is named), or there was nothing to store; 1 failed;
 10 no repository; 12 wrong password; 130 interrupted (run it again: what was
 finished is not sent twice).";
+
+/// What to do with SQLite databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sqlite {
+    /// Capture them; where that cannot be, store their bytes and say so (exit code 3)
+    Auto,
+    /// Store their bytes, like those of any file
+    Off,
+    /// Capture them; leave out what cannot be captured, and say so (exit code 3)
+    Require,
+}
 
 /// Take a snapshot of files and directories
 #[derive(Debug, Args)]
@@ -98,6 +112,14 @@ pub struct SnapshotArgs {
     /// A new ctime alone is no change (after chmod or chown of all files)
     #[arg(long, help_heading = "How to find what changed")]
     pub ignore_ctime: bool,
+
+    /// Capture SQLite databases in use as one committed state (see docs/sqlite.md)
+    ///
+    /// Found by their first bytes, whatever their name. The database is never changed and its
+    /// users go on. On NFS, SMB, 9p and FUSE locks are not shared with everybody, and only the
+    /// bytes can be stored.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Sqlite::Auto)]
+    pub sqlite: Sqlite,
 
     /// CPU threads; 0 = one for each core
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use ballast::error::Error;
-use ballast::format::tree::{MARK_CHANGED, MARK_INCOMPLETE, Node, NodeKind};
+use ballast::format::tree::{
+    CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, CAPTURE_SQLITE, MARK_CHANGED, MARK_INCOMPLETE, Node, NodeKind,
+};
 use ballast::op::ls::{self, Listed};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
@@ -104,8 +106,29 @@ fn long(entry: &Listed<'_>, zone: &TimeZone) -> String {
         line.push_str("  (not whole: part of it could not be read)");
     } else if node.marks & MARK_CHANGED != 0 {
         line.push_str("  (changed while it was read)");
+    } else if let Some(words) = capture(node) {
+        line.push_str(&format!("  ({words})"));
     }
     line
+}
+
+/// How a database was stored, in words for people; nothing for any other file.
+fn capture(node: &Node) -> Option<&'static str> {
+    match node.capture {
+        CAPTURE_SQLITE => Some("a consistent image of an SQLite database"),
+        CAPTURE_PLAIN_LIVE => Some("plain bytes of an SQLite database in use"),
+        _ => None,
+    }
+}
+
+/// The same for programs.
+fn capture_word(node: &Node) -> Value {
+    match node.capture {
+        CAPTURE_PLAIN => "plain".into(),
+        CAPTURE_PLAIN_LIVE => "plain_live".into(),
+        CAPTURE_SQLITE => "sqlite".into(),
+        other => other.into(),
+    }
 }
 
 /// Bytes as JSON text; where they are not UTF-8, exactly as hexadecimal beside it.
@@ -132,6 +155,7 @@ fn record(entry: &Listed<'_>) -> Value {
         "ctime": time::exact(node.ctime),
         "inode": node.inode,
         "links": node.nlink,
+        "capture": capture_word(node),
         "changed": node.marks & MARK_CHANGED != 0,
         "incomplete": node.marks & MARK_INCOMPLETE != 0,
     });

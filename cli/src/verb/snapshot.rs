@@ -6,9 +6,10 @@ use ballast::error::{Error, ProblemKind};
 use ballast::op::snapshot::{self, Named, Parent, SnapshotOptions, SnapshotReport};
 use ballast::repo::Repository;
 use ballast::repo::snapshots::Filter;
+use ballast::source::sqlite::{SqliteMode, SqliteOptions};
 
 use super::init;
-use crate::args::SnapshotArgs;
+use crate::args::{SnapshotArgs, Sqlite};
 use crate::bar::Meter;
 use crate::connect;
 use crate::exit::{Exit, Failure};
@@ -41,6 +42,15 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         }
     };
     let now_ns = p.io.surroundings.clock.now_ns();
+    let sqlite = SqliteOptions {
+        mode: match args.sqlite {
+            Sqlite::Auto => SqliteMode::Auto,
+            Sqlite::Off => SqliteMode::Off,
+            Sqlite::Require => SqliteMode::Require,
+        },
+        temp_dir: p.io.env.get("TMPDIR").map_or_else(std::env::temp_dir, Into::into),
+        ..SqliteOptions::default()
+    };
     let options = SnapshotOptions {
         paths: args.paths,
         cwd,
@@ -54,6 +64,7 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         force: args.force,
         ignore_inode: args.ignore_inode,
         ignore_ctime: args.ignore_ctime,
+        sqlite,
         dry_run: args.dry_run,
         tags: args.tags.into_iter().filter(|t| !t.is_empty()).collect(),
         host: args.host,

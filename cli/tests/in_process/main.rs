@@ -2,6 +2,7 @@
 
 mod calendar;
 mod check;
+mod databases;
 mod errors;
 mod forgetting;
 mod keys;

@@ -68,6 +68,37 @@ impl Record for SqliteCaptureV1 {
     const WHAT: &'static str = "capture";
 }
 
+/// One look at a file: what tells whether it was touched since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookV1 {
+    /// Length.
+    pub size: u64,
+    /// Change of content.
+    pub mtime: Stamp,
+    /// Change of metadata.
+    pub ctime: Stamp,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// Node extension 5: the files of a captured SQLite database before they were read. The node's own size is
+/// that of the image; its times and inode are the main file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqliteFilesV1 {
+    /// Length of the main file.
+    pub main_bytes: u64,
+    /// `-wal`.
+    pub wal: Option<LookV1>,
+    /// `-journal`.
+    pub journal: Option<LookV1>,
+}
+
+impl Record for SqliteFilesV1 {
+    const VERSION: u8 = 1;
+    const LIMIT_BYTES: usize = 256;
+    const WHAT: &'static str = "files of a capture";
+}
+
 /// Ranges that are told one by one; the last may then reach over what is not lost.
 const MAX_LOST_RANGES: usize = 100_000;
 

@@ -55,7 +55,7 @@ pub const MARK_INCOMPLETE: u8 = 4;
 pub const CAPTURE_PLAIN: u8 = 0;
 /// How a node's content was read: as plain bytes, though it is a database with a journal beside it.
 pub const CAPTURE_PLAIN_LIVE: u8 = 1;
-/// Reserved: a consistent image from SQLite.
+/// How a node's content was read: as a consistent image of an SQLite database.
 pub const CAPTURE_SQLITE: u8 = 2;
 
 /// Extension: extended attributes, a record of [`XattrsV1`]. ACLs are among them.
@@ -68,6 +68,8 @@ pub const EXT_FOLLOWED: u16 = 3;
 /// place, so that every other byte is where it was; who does not know the mark would take the
 /// zeros for the file's.
 pub const EXT_LOST: u16 = 4;
+/// Extension: the files of a captured SQLite database, [`crate::format::record::SqliteFilesV1`].
+pub const EXT_SQLITE_FILES: u16 = 5;
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +88,7 @@ pub struct Node {
     pub user: Bytes,
     /// Group by name; empty if unknown.
     pub group: Bytes,
-    /// `st_size` as it was before reading.
+    /// `st_size` as it was before reading; of a captured database, the length of its image.
     pub size: u64,
     /// Change of content.
     pub mtime: Stamp,
@@ -147,7 +149,7 @@ impl Node {
     }
 
     /// Extensions that this version understands.
-    pub const KNOWN_EXTENSIONS: [u16; 4] = [EXT_XATTRS, EXT_SQLITE, EXT_FOLLOWED, EXT_LOST];
+    pub const KNOWN_EXTENSIONS: [u16; 5] = [EXT_XATTRS, EXT_SQLITE, EXT_FOLLOWED, EXT_LOST, EXT_SQLITE_FILES];
 
     /// The tree of a directory.
     pub fn subtree(&self) -> Option<BlobId> {

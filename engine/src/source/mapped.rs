@@ -13,11 +13,12 @@
 //! must compare the file's length after copying ([`super::read`] does).
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use memmap2::{Mmap, MmapOptions};
+
+use super::sqlite::Guarded;
 
 /// Bytes mapped at a time: enough to make a mapping's cost vanish, little
 /// enough not to count in memory. A multiple of every page size.
@@ -35,7 +36,7 @@ pub enum ReadFault {
 /// A file that is read through a moving window.
 #[derive(Debug)]
 pub struct MappedFile {
-    file: File,
+    file: Arc<Guarded>,
     len: u64,
     window: Mutex<Option<Window>>,
 }
@@ -48,7 +49,7 @@ struct Window {
 
 impl MappedFile {
     /// Reads the first `len` bytes of `file`. `None` without the guard.
-    pub fn new(file: File, len: u64) -> Option<Self> {
+    pub fn new(file: Arc<Guarded>, len: u64) -> Option<Self> {
         guard::installed().then(|| Self { file, len, window: Mutex::new(None) })
     }
 
@@ -88,7 +89,7 @@ impl MappedFile {
         // never makes a reference to its bytes: others may write to the file, and
         // `Window::copy` copies whatever is there. Its end being cut off is what
         // the guard is for, and `new` made sure of the guard.
-        let map = unsafe { options.map(&self.file) }?;
+        let map = unsafe { options.map(&**self.file) }?;
         Ok(Window { offset, map })
     }
 }
@@ -313,7 +314,7 @@ mod tests {
         install_sigbus_guard().unwrap();
         let len = WINDOW_BYTES as usize * 2 + 12_345;
         let (file, bytes) = file(len);
-        let mapped = MappedFile::new(file.reopen().unwrap(), len as u64).unwrap();
+        let mapped = MappedFile::new(Arc::new(file.reopen().unwrap().into()), len as u64).unwrap();
         let mut out = vec![0; len + 10];
         assert_eq!(mapped.copy_into(0, &mut out).unwrap(), len);
         assert!(out[..len] == bytes);
@@ -331,7 +332,7 @@ mod tests {
         install_sigbus_guard().unwrap();
         let len = 3 << 20;
         let (file, bytes) = file(len);
-        let mapped = MappedFile::new(file.reopen().unwrap(), len as u64).unwrap();
+        let mapped = MappedFile::new(Arc::new(file.reopen().unwrap().into()), len as u64).unwrap();
         let mut out = vec![0; 4096];
         assert_eq!(mapped.copy_into(0, &mut out).unwrap(), 4096);
         file.as_file().set_len(8192).unwrap();
@@ -350,7 +351,8 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..20 {
                         let (file, bytes) = file(1 << 20);
-                        let mapped = MappedFile::new(file.reopen().unwrap(), 1 << 20).unwrap();
+                        let mapped =
+                            MappedFile::new(Arc::new(file.reopen().unwrap().into()), 1 << 20).unwrap();
                         let mut out = vec![0; 1 << 20];
                         mapped.copy_into(0, &mut out[..1]).unwrap();
                         if cut {
@@ -373,7 +375,7 @@ mod tests {
         let Some(how) = std::env::var_os(FOREIGN) else { return };
         install_sigbus_guard().unwrap();
         let file = file(3 * 4096).0.into_file(); // has no name that could be left behind
-        let mapped = MappedFile::new(file.try_clone().unwrap(), 3 * 4096).unwrap();
+        let mapped = MappedFile::new(Arc::new(file.try_clone().unwrap().into()), 3 * 4096).unwrap();
         mapped.copy_into(0, &mut [0]).unwrap();
         file.set_len(0).unwrap();
         let window = mapped.window.lock().unwrap();

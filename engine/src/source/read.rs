@@ -16,12 +16,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
 use super::at::{At, shown};
 use super::mapped::MappedFile;
 use super::segments::{Segment, segments};
+use super::sqlite::Guarded;
 use super::stat::Stat;
 use crate::error::{Problem, ProblemKind};
 
@@ -70,7 +72,7 @@ impl fmt::Display for Change {
 /// A regular file, opened for reading.
 #[derive(Debug)]
 pub struct SourceFile {
-    file: File,
+    file: Arc<Guarded>,
     mapped: Option<MappedFile>,
     stat: Stat,
     path: PathBuf,
@@ -90,6 +92,7 @@ impl SourceFile {
         };
         let file = File::from(at.open(OFlags::empty()).map_err(unreadable)?);
         let stat = Stat::of(&file).map_err(unreadable)?;
+        let file = Arc::new(Guarded::new(file, &stat));
         if !stat.is_file() || stat.identity() != expected.identity() {
             return Err(problem(ProblemKind::Changed, &"was replaced before it was read"));
         }
@@ -97,8 +100,7 @@ impl SourceFile {
         if stat.size >= MAP_MIN_BYTES {
             advise_sequential(&file);
             if is_local(&file) {
-                let clone = file.try_clone().map_err(unreadable)?;
-                mapped = MappedFile::new(clone, stat.size);
+                mapped = MappedFile::new(file.clone(), stat.size);
             }
         }
         Ok(Self { file, mapped, stat, path: at.path().to_owned() })
@@ -120,6 +122,11 @@ impl SourceFile {
         &self.path
     }
 
+    /// The file itself; its offset is nobody's.
+    pub(super) fn file(&self) -> &Arc<Guarded> {
+        &self.file
+    }
+
     /// Is it read through a mapping?
     pub fn is_mapped(&self) -> bool {
         self.mapped.is_some()
@@ -127,7 +134,7 @@ impl SourceFile {
 
     /// Data and holes, in order, covering `0..size`.
     pub fn segments(&self) -> Vec<Segment> {
-        segments(&self.file, &self.stat)
+        segments(&**self.file, &self.stat)
     }
 
     /// Fills `out` with the bytes from `offset` on and says how many there are:
@@ -144,7 +151,7 @@ impl SourceFile {
             && matches!(mapped.copy_into(offset, out), Ok(n) if n == wanted)
         {
             // Behind the end, but within its last page, a mapping yields zeros.
-            let now = Stat::of(&self.file).map_err(|e| self.unreadable(offset, &e))?;
+            let now = Stat::of(&**self.file).map_err(|e| self.unreadable(offset, &e))?;
             return if now.size < offset + wanted as u64 { Err(self.shrank()) } else { Ok(wanted) };
         }
         match self.file.read_exact_at(out, offset) {
@@ -157,7 +164,7 @@ impl SourceFile {
     /// Is the file still what it was at `before` (usually [`SourceFile::stat`])?
     /// To be asked after the last read; then the first difference.
     pub fn verify_unchanged(&self, before: &Stat) -> Option<Change> {
-        let Ok(now) = Stat::of(&self.file) else {
+        let Ok(now) = Stat::of(&**self.file) else {
             return Some(Change::Lost);
         };
         let more = || matches!(self.file.read_at(&mut [0], before.size), Ok(n) if n > 0);
@@ -204,7 +211,7 @@ pub(super) fn file_system(file: impl AsFd) -> Option<u32> {
 /// is cut short? Others can lose them with a server, or serve stale ones. One
 /// call a large file: cheaper than to remember it by device.
 #[cfg(target_os = "linux")]
-fn is_local(file: &File) -> bool {
+pub(super) fn is_local(file: &File) -> bool {
     const REMOTE: [u32; 15] = [
         0x6969,      // NFS
         0x517b,      // SMB
@@ -226,7 +233,7 @@ fn is_local(file: &File) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_local(_file: &File) -> bool {
+pub(super) fn is_local(_file: &File) -> bool {
     false
 }
 

@@ -9,6 +9,7 @@ use rayon::ThreadPool;
 use super::IN_FLIGHT_BYTES;
 use super::ancestry::Ancestry;
 use super::builder::Builder;
+use super::database::{self, Databases, Fate, Parked, Refusal};
 use super::large::{Before, ChunkDone, LargeFile, LargeReader, Windows};
 use super::options::SnapshotOptions;
 use super::parent::{Children, ParentSnapshot};
@@ -16,13 +17,14 @@ use super::reading::{self, Outcome, ToRead, Tools, WHOLE_FILE_BYTES};
 use super::tally::{Compared, Tally};
 use crate::chunk::Cutter;
 use crate::error::{Error, Result};
-use crate::format::tree::{CAPTURE_PLAIN_LIVE, Node, NodeKind};
+use crate::format::tree::{CAPTURE_PLAIN_LIVE, CAPTURE_SQLITE, Node, NodeKind};
 use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repo::session::Session;
+use crate::source::sqlite::{NotCaptured, SQLITE_MAGIC, SqliteMode, reason_to_read};
 use crate::source::{
-    At, ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Reason, Skeleton, SourceFile, Stat,
-    Stored, Walk, WalkContext, Why, shown, unchanged,
+    At, ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Skeleton, Stat, Stored, Walk,
+    WalkContext, Why, shown,
 };
 
 /// A run of neighbours: at most so many bytes of files.
@@ -33,10 +35,21 @@ const BATCH_FILES: usize = 64;
 /// descriptors are few.
 const QUEUED_FILE_BYTES: u64 = 128 << 10;
 
+/// A large database that others change while it is read is captured anew so many times.
+const CAPTURES: u32 = 3;
+
 /// What comes back from the pool.
 enum Done {
     Batch { bytes: u64, result: Result<Vec<Outcome>> },
     Chunk(ChunkDone),
+}
+
+/// What waits for the walk to have a hand free.
+enum Later {
+    /// A file beside a database that was not captured.
+    Beside(Parked),
+    /// A file that is too large to be read whole.
+    Large(ToRead),
 }
 
 /// One directory of the parent, as deep as the walk is.
@@ -67,6 +80,8 @@ pub struct Conductor<'a> {
     large: HashMap<u64, LargeFile>,
     next_large: u64,
     finished: BTreeMap<PathBuf, Node>,
+    databases: Databases,
+    later: Vec<Later>,
 }
 
 /// What a walk needs besides its own state: lives as long as the pool's scope.
@@ -123,6 +138,8 @@ impl<'a> Conductor<'a> {
             large: HashMap::new(),
             next_large: 0,
             finished: BTreeMap::new(),
+            databases: Databases::default(),
+            later: Vec::new(),
         })
     }
 
@@ -139,6 +156,7 @@ impl<'a> Conductor<'a> {
             ancestry: self.ancestry,
             cutter,
             names: &names,
+            sqlite: &self.options.sqlite,
             progress: self.progress,
         };
         let windows = Windows::new();
@@ -287,17 +305,57 @@ impl<'a> Conductor<'a> {
         &mut self,
         at: At,
         stat: Stat,
-        mut node: Node,
+        node: Node,
         root: &Path,
         hands: &Hands<'t, '_>,
         scope: &rayon::Scope<'s>,
     ) -> Result<()> {
         let known = self.of_parent(at.path(), at.name(), root).filter(|n| n.kind == NodeKind::File);
         let slot = self.builder.place(at.path());
+        let fate = self.databases.fate(&at, &stat);
+        let file = Parked { at, stat, node, known, slot };
+        match fate {
+            Fate::File => self.known_file(file, hands, scope)?,
+            Fate::Dropped => self.builder.fill(file.slot, None, self.ancestry)?,
+            Fate::Waits(database) => self.databases.park(database, file),
+        }
+        self.catch_up(hands, scope)
+    }
+
+    /// Does what waits for the walk.
+    fn catch_up<'s, 't: 's>(&mut self, hands: &Hands<'t, '_>, scope: &rayon::Scope<'s>) -> Result<()> {
+        while let Some(later) = self.later.pop() {
+            match later {
+                Later::Beside(file) => self.known_file(file, hands, scope)?,
+                Later::Large(file) => self.read_large(file, hands, scope)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// It is known whether this file was captured: what belongs to it is settled with it.
+    fn decided(&mut self, path: &Path, captured: bool) -> Result<()> {
+        for file in self.databases.decided(path, captured) {
+            match captured {
+                true => self.builder.fill(file.slot, None, self.ancestry)?,
+                false => self.later.push(Later::Beside(file)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A file that is to be stored, with what the parent has in its place.
+    fn known_file<'s, 't: 's>(
+        &mut self,
+        file: Parked,
+        hands: &Hands<'t, '_>,
+        scope: &rayon::Scope<'s>,
+    ) -> Result<()> {
+        let Parked { at, stat, mut node, mut known, slot } = file;
         self.progress.found(1, stat.size);
         let compared = match &known {
             None => Compared::New,
-            Some(old) => match self.take_over(old, &stat)? {
+            Some(old) => match self.take_over(old, &at, &stat)? {
                 Ok(()) => Compared::Unchanged,
                 Err(words) => {
                     self.tally.read_again(words);
@@ -308,7 +366,6 @@ impl<'a> Conductor<'a> {
         if let Some(database) = reading::journal_of(&at) {
             self.tally.problem(database, self.progress);
         }
-        let mut known = known;
         if compared == Compared::Unchanged
             && let Some(old) = known.take()
         {
@@ -316,16 +373,22 @@ impl<'a> Conductor<'a> {
             node.seams = old.seams;
             node.capture = old.capture;
             if old.capture == CAPTURE_PLAIN_LIVE
-                && let Some(problem) = reading::live_database(&at, b"SQLite format 3\0")
+                && let Some(problem) = reading::live_database(&at, SQLITE_MAGIC)
             {
                 self.tally.problem(problem, self.progress);
             }
+            if old.capture == CAPTURE_SQLITE {
+                node.size = old.size;
+                database::keep(&mut node, &old.extensions);
+            }
+            self.decided(at.path(), old.capture == CAPTURE_SQLITE)?;
             self.tally.file(Compared::Unchanged, node.size, 0);
             self.progress.advance(1, stat.size);
             return self.builder.fill(slot, Some(node), self.ancestry);
         }
+        self.databases.await_file(at.path(), &self.options.sqlite);
         let size = stat.size;
-        let file = ToRead { before: known, at, stat, node, slot, compared };
+        let file = ToRead { before: known, at, stat, node, slot, compared, refused: None };
         if size > WHOLE_FILE_BYTES {
             // What came before in the walk goes first, so that neighbours stay neighbours.
             self.send_batch(hands, scope);
@@ -341,16 +404,16 @@ impl<'a> Conductor<'a> {
     }
 
     /// May the parent's content be taken over? Otherwise why not.
-    fn take_over(&self, old: &Node, stat: &Stat) -> Result<std::result::Result<(), &'static str>> {
+    fn take_over(&self, old: &Node, at: &At, stat: &Stat) -> Result<std::result::Result<(), &'static str>> {
         if self.options.force {
-            return Ok(Err(Tally::words(None)));
+            return Ok(Err(Tally::FORCED));
         }
         if old.lost().is_some() {
             // What stands for the lost bytes are not the file's.
             return Ok(Err(Tally::MISSING_DATA));
         }
-        if let Err(reason) = unchanged(old, stat, &self.policy) {
-            return Ok(Err(Tally::words(Some(reason) as Option<Reason>)));
+        if let Some(words) = reason_to_read(old, at, stat, &self.policy, self.options.sqlite.mode) {
+            return Ok(Err(words));
         }
         Ok(if self.parent.still_stored(old, self.session)? { Ok(()) } else { Err(Tally::MISSING_DATA) })
     }
@@ -382,22 +445,31 @@ impl<'a> Conductor<'a> {
     ) -> Result<()> {
         self.progress.current(&shown(file.at.path()));
         let before = file.before.take();
-        let number = self.next_large;
-        self.next_large += 1;
-        let opened: std::result::Result<(ToRead, SourceFile), Box<Outcome>> =
-            reading::open(hands.tools, file);
-        match opened {
-            Err(outcome) => self.take_in(*outcome),
-            Ok((file, source)) => {
-                let (familiar, trusted) = self.parent.familiar(before.as_ref(), hands.tools.cutter.params());
-                let before = Before { node: before.as_ref(), familiar: &familiar, trusted };
-                let large =
-                    hands.reader.read(number, file, source, &before, &hands.sender, Done::Chunk, scope)?;
+        let (familiar, trusted) = self.parent.familiar(before.as_ref(), hands.tools.cutter.params());
+        let before = Before { node: before.as_ref(), familiar: &familiar, trusted };
+        for capture in 1.. {
+            let number = self.next_large;
+            self.next_large += 1;
+            let source = match reading::open(hands.tools, file, false) {
+                Err(outcome) => return self.take_in(*outcome),
+                Ok(opened) => opened,
+            };
+            let large =
+                hands.reader.read(number, source.0, source.1, &before, &hands.sender, Done::Chunk, scope)?;
+            let Some(why) = large.spoiled() else {
                 self.large.insert(number, large);
                 self.settle_large(number, hands)?;
-                self.take_results(hands, IN_FLIGHT_BYTES)
+                return self.take_results(hands, IN_FLIGHT_BYTES);
+            };
+            // Its chunks come back for a number that nobody knows any more.
+            file = large.into_file();
+            database::forget(&mut file.node);
+            if capture == CAPTURES {
+                let mode = self.options.sqlite.mode;
+                file.refused = Some(Refusal::new(&file.at, mode, NotCaptured { why, live: true }));
             }
         }
+        Ok(())
     }
 
     fn settle_large(&mut self, number: u64, hands: &Hands<'_, '_>) -> Result<()> {
@@ -411,6 +483,16 @@ impl<'a> Conductor<'a> {
     }
 
     fn take_in(&mut self, outcome: Outcome) -> Result<()> {
+        if let Some(file) = outcome.postponed {
+            self.later.push(Later::Large(*file));
+            return Ok(());
+        }
+        let settled = match &outcome.node {
+            Some(node) => node.capture == CAPTURE_SQLITE,
+            // Without the database, what lies beside it is of no use.
+            None => self.options.sqlite.mode == SqliteMode::Require,
+        };
+        self.decided(&outcome.path, settled)?;
         outcome.problems.into_iter().for_each(|p| self.tally.problem(p, self.progress));
         if let Some(node) = &outcome.node {
             self.tally.file(outcome.compared, node.size, outcome.read_bytes);
@@ -452,10 +534,17 @@ impl<'a> Conductor<'a> {
 
     /// Waits for everything under way.
     fn drain<'s, 't: 's>(&mut self, hands: &Hands<'t, '_>, scope: &rayon::Scope<'s>) -> Result<()> {
-        self.send_batch(hands, scope);
-        while self.batches > 0 || !self.large.is_empty() {
-            let done = hands.receiver.recv().map_err(|_| Error::Internal("the workers are gone".into()))?;
-            self.handle(done, hands)?;
+        loop {
+            self.send_batch(hands, scope);
+            while self.batches > 0 || !self.large.is_empty() {
+                let done =
+                    hands.receiver.recv().map_err(|_| Error::Internal("the workers are gone".into()))?;
+                self.handle(done, hands)?;
+            }
+            if self.later.is_empty() {
+                break;
+            }
+            self.catch_up(hands, scope)?;
         }
         debug_assert!(self.builder.is_settled());
         Ok(())

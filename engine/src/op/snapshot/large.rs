@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use rayon::ThreadPool;
 
+use super::database::Source;
 use super::familiar::Familiar;
 use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
@@ -26,7 +27,7 @@ use crate::format::content::Entry;
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::renew::OldLists;
-use crate::source::{Segment, SourceFile};
+use crate::source::{Change, Segment};
 
 /// New bytes of a window.
 const WINDOW_BYTES: usize = 16 << 20;
@@ -93,7 +94,7 @@ enum Part {
 /// A large file under way.
 pub struct LargeFile {
     file: ToRead,
-    source: SourceFile,
+    source: Source,
     layout: Layout,
     /// Lists of what the parent has in its place.
     old: OldLists,
@@ -102,6 +103,8 @@ pub struct LargeFile {
     read_bytes: u64,
     live: Option<Problem>,
     complete: bool,
+    /// A database changed under its image.
+    change: Option<Change>,
     problems: Vec<Problem>,
 }
 
@@ -132,7 +135,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         &self,
         number: u64,
         file: ToRead,
-        source: SourceFile,
+        source: Source,
         before: &Before<'_>,
         done: &Sender<F>,
         wrap: fn(ChunkDone) -> F,
@@ -155,6 +158,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             read_bytes: 0,
             live: None,
             complete: true,
+            change: None,
             problems: Vec::new(),
         };
         let mut kin = None;
@@ -170,6 +174,10 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                     }
                 }
             }
+        }
+        if large.source.is_image() && large.complete {
+            // Its locks and temporary files are let go of now, not when all is stored.
+            large.change = large.source.verify();
         }
         Ok(large)
     }
@@ -210,7 +218,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                 return Ok(false);
             }
             if offset == 0 && start == 0 && held == 0 {
-                large.live = reading::live_database(&large.file.at, &buffer[..fresh.min(100)]);
+                large.live = reading::live_bytes(self.tools, &large.file.at, &buffer[..fresh.min(100)]);
                 large.layout =
                     Layout::of(&buffer[..fresh], large.source.size(), cutter.params(), self.tools.session)?;
                 regions = large.layout.within(offset, len);
@@ -337,13 +345,24 @@ impl LargeFile {
         }
     }
 
+    /// Why what was read is no image of the database, if so.
+    pub fn spoiled(&self) -> Option<String> {
+        let problem = self.problems.first().filter(|_| self.source.is_image());
+        problem.map(|p| p.message.clone()).or_else(|| self.change.map(|c| format!("it {c}")))
+    }
+
+    /// The file, to be read anew.
+    pub fn into_file(self) -> ToRead {
+        self.file
+    }
+
     /// Are all its chunks stored?
     pub fn is_done(&self) -> bool {
         self.awaited == 0
     }
 
     /// Its outcome, once it [`LargeFile::is_done`].
-    pub fn finish(self, tools: &Tools<'_>) -> Result<Outcome> {
+    pub fn finish(mut self, tools: &Tools<'_>) -> Result<Outcome> {
         let entries = self
             .parts
             .into_iter()
@@ -358,7 +377,7 @@ impl LargeFile {
         tools.progress.advance(1, 0);
         Ok(reading::close(
             self.file,
-            &self.source,
+            &mut self.source,
             content,
             self.layout.table,
             self.live,

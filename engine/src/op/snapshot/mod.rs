@@ -14,6 +14,7 @@
 mod ancestry;
 mod builder;
 mod conductor;
+mod database;
 mod familiar;
 mod kin;
 mod large;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::ancestry::Named;
 use crate::error::Problem;
 use crate::id::SnapshotId;
+use crate::source::sqlite::SqliteOptions;
 
 /// Which snapshot to compare with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct SnapshotOptions {
     pub ignore_inode: bool,
     /// A changed ctime alone is no change.
     pub ignore_ctime: bool,
+    /// How databases are captured.
+    pub sqlite: SqliteOptions,
     /// Find out what would be stored, and store nothing.
     pub dry_run: bool,
     /// Tags.

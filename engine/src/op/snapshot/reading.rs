@@ -6,10 +6,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::ancestry::Ancestry;
 use super::builder::Slot;
+use super::database::{self, Refusal, Source};
 use super::kin::LEAST_BYTES;
 use super::seams::Layout;
 use super::tally::Compared;
@@ -17,11 +18,12 @@ use crate::chunk::Cutter;
 use crate::error::{Error, Problem, ProblemKind, Result};
 use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::{
-    CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node,
+    CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, CAPTURE_SQLITE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node,
 };
 use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repo::session::{Neighbours, Session};
+use crate::source::sqlite::{SqliteMode, SqliteOptions, has_foreign_log};
 use crate::source::{
     At, Names, Segment, SourceFile, Stat, is_sqlite_header, live_journals, marks_for, restat, shown,
 };
@@ -38,16 +40,49 @@ pub struct ToRead {
     pub node: Node,
     pub slot: Slot,
     pub compared: Compared,
+    /// Why it was not captured, of a database.
+    pub refused: Option<Refusal>,
 }
 
 /// A file that was read, as far as it could be.
 pub struct Outcome {
+    pub path: PathBuf,
     pub slot: Slot,
     /// `None`: nothing of it could be read.
     pub node: Option<Node>,
     pub compared: Compared,
     pub read_bytes: u64,
     pub problems: Vec<Problem>,
+    /// Nothing was done with it yet: it is too large to be read whole.
+    pub postponed: Option<Box<ToRead>>,
+}
+
+impl Outcome {
+    /// Of a file of which nothing could be read.
+    pub fn nothing(file: &ToRead, problem: Problem) -> Box<Self> {
+        Box::new(Self {
+            path: file.at.path().to_owned(),
+            slot: file.slot.clone(),
+            node: None,
+            compared: file.compared,
+            read_bytes: 0,
+            problems: vec![problem],
+            postponed: None,
+        })
+    }
+
+    /// Of a file that another way of reading is for.
+    pub fn postponed(file: ToRead) -> Box<Self> {
+        Box::new(Self {
+            path: file.at.path().to_owned(),
+            slot: file.slot.clone(),
+            node: None,
+            compared: file.compared,
+            read_bytes: 0,
+            problems: Vec::new(),
+            postponed: Some(Box::new(file)),
+        })
+    }
 }
 
 /// What reading files needs to know; shared by all workers.
@@ -56,6 +91,7 @@ pub struct Tools<'a> {
     pub ancestry: &'a Ancestry<'a>,
     pub cutter: &'a Cutter,
     pub names: &'a Names,
+    pub sqlite: &'a SqliteOptions,
     pub progress: &'a dyn Progress,
 }
 
@@ -66,23 +102,21 @@ pub fn or_panicked<T>(task: impl FnOnce() -> Result<T>) -> Result<T> {
         .unwrap_or_else(|_| Err(Error::Internal("a worker panicked".into())))
 }
 
-/// Opens what the walk saw. `Err` holds the outcome of a file that cannot be opened.
-pub fn open(tools: &Tools<'_>, file: ToRead) -> std::result::Result<(ToRead, SourceFile), Box<Outcome>> {
+/// Opens what the walk saw; a database is captured. `whole`: see [`database::source_of`]. `Err` holds the
+/// outcome of a file that is not read now.
+pub fn open(
+    tools: &Tools<'_>,
+    mut file: ToRead,
+    whole: bool,
+) -> std::result::Result<(ToRead, Source), Box<Outcome>> {
     let looked_ns = tools.session.repo().surroundings().clock.now_ns();
     match SourceFile::open(&file.at, &file.stat) {
         Ok(source) => {
-            let mut file = file;
             file.node.marks |= marks_for(source.stat(), looked_ns);
             restat(&mut file.node, source.stat(), tools.names);
-            Ok((file, source))
+            database::source_of(tools, file, source, whole)
         }
-        Err(problem) => Err(Box::new(Outcome {
-            slot: file.slot,
-            node: None,
-            compared: file.compared,
-            read_bytes: 0,
-            problems: vec![problem],
-        })),
+        Err(problem) => Err(Outcome::nothing(&file, problem)),
     }
 }
 
@@ -92,7 +126,7 @@ pub fn open(tools: &Tools<'_>, file: ToRead) -> std::result::Result<(ToRead, Sou
 #[allow(clippy::too_many_arguments)]
 pub fn close(
     file: ToRead,
-    source: &SourceFile,
+    source: &mut Source,
     content: Vec<Entry>,
     seams: Option<BlobId>,
     live: Option<Problem>,
@@ -101,17 +135,35 @@ pub fn close(
     mut problems: Vec<Problem>,
 ) -> Outcome {
     let mut node = file.node;
+    let (refused, was_live) = file.refused.map_or((None, false), |r| (Some(r.problem), r.live));
     node.content = content;
-    node.capture = if live.is_some() { CAPTURE_PLAIN_LIVE } else { CAPTURE_PLAIN };
+    node.capture = match source {
+        Source::Image(_) => CAPTURE_SQLITE,
+        Source::File(_) if live.is_some() || was_live => CAPTURE_PLAIN_LIVE,
+        Source::File(_) => CAPTURE_PLAIN,
+    };
     node.seams = seams.filter(|_| complete);
-    problems.extend(live);
+    problems.extend(live.into_iter().chain(refused));
     if !complete {
         node.marks |= MARK_INCOMPLETE | MARK_RECHECK;
-    } else if let Some(change) = source.verify_unchanged(source.stat()) {
+    } else if let Some(change) = source.verify() {
         node.marks |= MARK_CHANGED | MARK_RECHECK;
         problems.push(change.problem(source.path()));
     }
-    Outcome { slot: file.slot, node: Some(node), compared: file.compared, read_bytes, problems }
+    Outcome {
+        path: file.at.path().to_owned(),
+        slot: file.slot,
+        node: Some(node),
+        compared: file.compared,
+        read_bytes,
+        problems,
+        postponed: None,
+    }
+}
+
+/// A database in use, of which only the bytes are stored because nobody wants more.
+pub fn live_bytes(tools: &Tools<'_>, at: &At, first_bytes: &[u8]) -> Option<Problem> {
+    (tools.sqlite.mode == SqliteMode::Off).then(|| live_database(at, first_bytes)).flatten()
 }
 
 /// A database in use, of which only the bytes could be stored.
@@ -139,6 +191,11 @@ pub fn journal_of(at: &At) -> Option<Problem> {
     let file = SourceFile::open(&database, &stat).ok()?;
     let mut first = [0; 16];
     let got = file.read_at(0, &mut first).ok()?;
+    if !is_sqlite_header(&first[..got]) && has_foreign_log(&database) {
+        let message = "has a write-ahead log of SQLite beside it and is no database: if it is encrypted, its \
+                       bytes were stored as they are, and may be no state it ever had";
+        return Some(Problem::new(ProblemKind::LiveDatabase, shown(database.path()), message));
+    }
     is_sqlite_header(&first[..got]).then(|| live_database(&database, &first[..got])).flatten()
 }
 
@@ -150,8 +207,8 @@ pub fn read_batch(tools: &Tools<'_>, batch: Vec<ToRead>, buffer: &mut Vec<u8>) -
     for file in batch {
         tools.progress.check()?;
         let size = file.stat.size;
-        let outcome = match open(tools, file) {
-            Ok((file, source)) => read_whole(tools, file, &source, &mut neighbours, buffer)?,
+        let outcome = match open(tools, file, true) {
+            Ok((file, source)) => read_whole(tools, file, source, &mut neighbours, buffer)?,
             Err(outcome) => *outcome,
         };
         tools.progress.advance(1, size);
@@ -164,7 +221,7 @@ pub fn read_batch(tools: &Tools<'_>, batch: Vec<ToRead>, buffer: &mut Vec<u8>) -
 fn read_whole(
     tools: &Tools<'_>,
     file: ToRead,
-    source: &SourceFile,
+    mut source: Source,
     neighbours: &mut Neighbours<'_>,
     buffer: &mut Vec<u8>,
 ) -> Result<Outcome> {
@@ -192,7 +249,7 @@ fn read_whole(
         let data = &buffer[..got];
         read_bytes += got as u64;
         if offset == 0 {
-            live = live_database(&file.at, data);
+            live = live_bytes(tools, &file.at, data);
         }
         if data.len() <= INLINE_BYTES && source.size() == data.len() as u64 {
             content.push(Entry::Inline { bytes: data.into() });
@@ -225,5 +282,5 @@ fn read_whole(
         }
     }
     let content = tools.session.store_content(content)?;
-    Ok(close(file, source, content, layout.table, live, complete, read_bytes, problems))
+    Ok(close(file, &mut source, content, layout.table, live, complete, read_bytes, problems))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::error::{Problem, ProblemKind};
 use crate::format::snapshot::{CountsV1, KEPT_PROBLEMS, ProblemV1};
 use crate::progress::Progress;
-use crate::source::{OutsideReport, Reason};
+use crate::source::OutsideReport;
 
 /// Counts and findings of one run; only the conductor touches it.
 #[derive(Default)]
@@ -104,8 +104,6 @@ impl Tally {
     /// Words for a reason that is not about the file but about the repository.
     pub const MISSING_DATA: &'static str = "stored data is no longer in the repository";
 
-    /// Words for [`Reason`], or for being forced.
-    pub fn words(reason: Option<Reason>) -> &'static str {
-        reason.map_or("reading was forced", Reason::words)
-    }
+    /// Words for a run that was asked to.
+    pub const FORCED: &'static str = "reading was forced";
 }
