@@ -82,7 +82,7 @@ fn share(plain: &[u8], bases: &[&[u8]], layout: Layout, alone: &Look) -> Option<
             prediction.range(start, end),
             |difference, exponent| {
                 let number = if width == 2 {
-                    words::fold2(difference as u16, zeros)
+                    words::fold2(difference as u16, zeros).into()
                 } else {
                     words::fold4(difference, zeros)
                 };

@@ -5,6 +5,8 @@
 //! step's size less the weight's exponent is the expected length of a difference. The mean step of a
 //! block is stored, in half powers of two, one byte a block.
 
+use super::words::Number;
+
 /// Keys of expected length, in half bits. Key 0: nothing in the block differs.
 pub const KEYS: usize = 96;
 /// A level less twice an exponent and this is a key.
@@ -17,7 +19,13 @@ const MIN_GROUP: u32 = 1 << 10;
 
 /// Levels of blocks of `1 << block_log` numbers: `scales` (replaced) gets a byte for each, 0 where
 /// nothing differs, else the level less the returned origin, plus one.
-pub fn scales(numbers: &[u32], exponents: &[u8], block_log: u8, outlier: u32, scales: &mut Vec<u8>) -> u16 {
+pub fn scales<N: Number>(
+    numbers: &[N],
+    exponents: &[u8],
+    block_log: u8,
+    outlier: u32,
+    scales: &mut Vec<u8>,
+) -> u16 {
     let size = 1 << block_log;
     let levels = || {
         numbers
@@ -34,28 +42,29 @@ pub fn scales(numbers: &[u32], exponents: &[u8], block_log: u8, outlier: u32, sc
 
 /// The mean step of a block; `None` if nothing differs. Only the encoder computes with floats, and
 /// what it finds is stored: any result is as right as another.
-fn level(numbers: &[u32], exponents: &[u8], outlier: u32) -> Option<i32> {
-    let mut any = 0;
+fn level<N: Number>(numbers: &[N], exponents: &[u8], outlier: u32) -> Option<i32> {
+    let mut any = N::default();
     let mut sums = [0f32; 16];
     let (numbers16, rest) = numbers.as_chunks::<16>();
     let (exponents16, rest_exponents) = exponents.as_chunks::<16>();
-    let step = |number: u32, exponent: u8| {
+    let outlier = N::narrow(outlier);
+    let step = |number: N, exponent: u8| {
         // A changed sign says nothing of the step.
-        let length = if number < outlier { number.div_ceil(2) } else { 0 };
-        length as i32 as f32 * f32::from_bits(u32::from(exponent.min(254)) << 23)
+        let number = if number < outlier { number } else { N::default() };
+        number.half() * f32::from_bits(u32::from(exponent.min(254)) << 23)
     };
     for (numbers, exponents) in numbers16.iter().zip(exponents16) {
         for ((sum, number), exponent) in sums.iter_mut().zip(numbers).zip(exponents) {
             *sum += step(*number, *exponent);
-            any |= number;
+            any = any | *number;
         }
     }
     let mut sum: f32 = sums.iter().sum();
     for (number, exponent) in rest.iter().zip(rest_exponents) {
         sum += step(*number, *exponent);
-        any |= number;
+        any = any | *number;
     }
-    if any == 0 {
+    if any == N::default() {
         return None;
     }
     let mean = sum / numbers.len() as f32;
@@ -187,7 +196,7 @@ impl Places {
     }
 
     /// Orders numbers by group, stably. As many keys as were counted, and as many numbers.
-    pub fn scatter(&self, keys: &[u8], numbers: &[u32], ordered: &mut [u32]) {
+    pub fn scatter<N: Number>(&self, keys: &[u8], numbers: &[N], ordered: &mut [N]) {
         let mut next = self.cursors;
         let ([ka, kb, kc, kd], keys) = parts(keys);
         let ([na, nb, nc, nd], numbers) = parts(numbers);
@@ -206,9 +215,9 @@ impl Places {
 
     /// Reverse of [`Places::scatter`], handed out in stretches with their first index: each once, in any
     /// order.
-    pub fn gather(&self, keys: &[u8], ordered: &[u32], mut take: impl FnMut(usize, &[u32])) {
+    pub fn gather<N: Number>(&self, keys: &[u8], ordered: &[N], mut take: impl FnMut(usize, &[N])) {
         const STRETCH: usize = 1 << 10;
-        let mut buffers = [[0u32; STRETCH]; PARTS];
+        let mut buffers = [[N::default(); STRETCH]; PARTS];
         let mut next = self.cursors;
         let quarter = keys.len() / PARTS;
         let ([ka, kb, kc, kd], rest) = parts(keys);

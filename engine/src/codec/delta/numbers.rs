@@ -5,7 +5,7 @@
 
 use super::groups::{self, Counts, Places};
 use super::stream::{self, Shape};
-use super::words::{self, Kind, Prediction};
+use super::words::{self, Kind, Prediction, Word};
 use crate::codec;
 use crate::error::Malformed;
 use crate::format::bytes::Take;
@@ -46,8 +46,19 @@ impl Layout {
 /// Buffers of one thread, used again.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    numbers: Vec<u32>,
-    ordered: Vec<u32>,
+    of_two: Numbers<u16>,
+    of_four: Numbers<u32>,
+    shared: Shared,
+}
+
+#[derive(Debug, Default)]
+struct Numbers<N> {
+    plain: Vec<N>,
+    ordered: Vec<N>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
     keys: Vec<u8>,
     scales: Vec<u8>,
     bounds: Vec<u8>,
@@ -85,7 +96,12 @@ pub fn encode(
     for (i, segment) in elements.chunks(SEGMENT * kind.width).enumerate() {
         let start = i * SEGMENT * kind.width;
         let prediction = prediction.range(start, start + segment.len());
-        if !encode_segment(segment, prediction, kind, scratch, out) {
+        let Scratch { of_two, of_four, shared } = scratch;
+        let done = match kind.width {
+            2 => encode_segment(segment, prediction, kind, of_two, shared, out),
+            _ => encode_segment(segment, prediction, kind, of_four, shared, out),
+        };
+        if !done {
             return false;
         }
     }
@@ -98,19 +114,20 @@ pub fn encode(
     true
 }
 
-fn encode_segment(
+fn encode_segment<N: Word>(
     plain: &[u8],
     prediction: Prediction<'_>,
     kind: Kind,
-    scratch: &mut Scratch,
+    numbers: &mut Numbers<N>,
+    shared: &mut Shared,
     out: &mut Vec<u8>,
 ) -> bool {
-    let Scratch { numbers, ordered, keys, scales, bounds, symbols, low, escapes, coded, other } = scratch;
+    let Shared { keys, scales, bounds, symbols, low, escapes, coded, other } = shared;
     let count = plain.len() / kind.width;
-    let (numbers, ordered) = (room(numbers, count), room(ordered, count));
+    let (numbers, ordered) = (room(&mut numbers.plain, count), room(&mut numbers.ordered, count));
     let keys = room(keys, count);
     let zeros = words::common_zeros(kind, plain, prediction);
-    words::differences(kind, plain, prediction, zeros, numbers, keys);
+    N::differences(kind, plain, prediction, zeros, numbers, keys);
     let outlier = 1u32 << (8 * kind.width as u32).saturating_sub(2 + zeros);
     let origin = groups::scales(numbers, keys, BLOCK_LOG, outlier, scales);
     groups::keys(scales, origin, BLOCK_LOG, keys);
@@ -180,7 +197,11 @@ pub fn decode(
     for (i, segment) in elements.chunks_mut(SEGMENT * kind.width).enumerate() {
         let start = i * SEGMENT * kind.width;
         let prediction = prediction.range(start, start + segment.len());
-        decode_segment(&mut take, prediction, kind, block_log, scratch, segment)?;
+        let Scratch { of_two, of_four, shared } = scratch;
+        match kind.width {
+            2 => decode_segment(&mut take, prediction, kind, block_log, of_two, shared, segment)?,
+            _ => decode_segment(&mut take, prediction, kind, block_log, of_four, shared, segment)?,
+        }
     }
     if tail.is_empty() {
         return take.end();
@@ -193,15 +214,16 @@ pub fn decode(
     codec::decode(encoding, codec::CODEC_VERSION, take.0, &[], tail)
 }
 
-fn decode_segment(
+fn decode_segment<N: Word>(
     take: &mut Take<'_>,
     prediction: Prediction<'_>,
     kind: Kind,
     block_log: u8,
-    scratch: &mut Scratch,
+    numbers: &mut Numbers<N>,
+    shared: &mut Shared,
     out: &mut [u8],
 ) -> Result<(), Malformed> {
-    let Scratch { ordered, keys, scales, symbols, escapes, .. } = scratch;
+    let Shared { keys, scales, symbols, escapes, .. } = shared;
     let count = out.len() / kind.width;
     let zeros = u32::from(take.u8()?);
     let origin = take.u16()?;
@@ -218,7 +240,7 @@ fn decode_segment(
     let places = Places::new(&Counts::of(keys), bounds)
         .ok_or_else(|| Malformed::new("a delta whose groups do not rise"))?;
 
-    let ordered = room(ordered, count);
+    let ordered = room(&mut numbers.ordered, count);
     let mut shapes = Vec::with_capacity(bounds.len() + 1);
     let symbols = room(symbols, count);
     for range in places.ranges() {
@@ -247,7 +269,7 @@ fn decode_segment(
     }
     places.gather(keys, ordered, |first, numbers| {
         let (start, end) = (first * kind.width, (first + numbers.len()) * kind.width);
-        words::restore(kind, numbers, prediction.range(start, end), zeros, &mut out[start..end]);
+        N::restore(numbers, prediction.range(start, end), zeros, &mut out[start..end]);
     });
     Ok(())
 }

@@ -8,6 +8,8 @@ use crate::codec::zstd;
 use crate::error::Malformed;
 use crate::format::bytes::Take;
 
+use super::words::Number;
+
 pub const CODING_RAW: u8 = 0;
 pub const CODING_ZSTD: u8 = 1;
 /// A stream that saves less than one part in this many is stored as it is.
@@ -48,8 +50,8 @@ impl Shape {
 }
 
 /// The shape that a sample says is smallest.
-pub fn choose(numbers: &[u32]) -> Shape {
-    let mut sample = [0u32; SAMPLE];
+pub fn choose<N: Number>(numbers: &[N]) -> Shape {
+    let mut sample = [N::default(); SAMPLE];
     let sample = if numbers.len() <= SAMPLE {
         numbers
     } else {
@@ -62,7 +64,7 @@ pub fn choose(numbers: &[u32]) -> Shape {
     // Lengths of numbers plus one: an escape is a one more than what fits.
     let mut lengths = [0usize; 33];
     for number in sample {
-        lengths[32 - number.saturating_add(1).leading_zeros() as usize] += 1;
+        lengths[32 - number.wide().saturating_add(1).leading_zeros() as usize] += 1;
     }
     // As few low bits as leave one number in two thousand too large.
     let (mut over, mut shift) = (0, 24);
@@ -81,13 +83,13 @@ pub fn choose(numbers: &[u32]) -> Shape {
 }
 
 /// Bits a number would cost, about.
-fn estimate(sample: &[u32], shape: Shape) -> f64 {
+fn estimate<N: Number>(sample: &[N], shape: Shape) -> f64 {
     let (mut counts, mut escapes) = ([0u32; 256], 0usize);
     let escape = shape.escape();
     for group in sample.chunks(1 << shape.pack) {
         let mut byte = 0;
         for number in group.iter().rev() {
-            let symbol = (number >> shape.shift).min(escape);
+            let symbol = (number.wide() >> shape.shift).min(escape);
             escapes += usize::from(symbol == escape);
             byte = byte << (8 >> shape.pack) | symbol;
         }
@@ -110,8 +112,8 @@ fn estimate(sample: &[u32], shape: Shape) -> f64 {
 }
 
 /// The numbers of a group: `symbols` (replaced) gets their symbols, `low` and `escapes` are appended to.
-pub fn split(
-    numbers: &[u32],
+pub fn split<N: Number>(
+    numbers: &[N],
     shape: Shape,
     symbols: &mut Vec<u8>,
     low: &mut Vec<u8>,
@@ -122,19 +124,25 @@ pub fn split(
     symbols.resize(shape.symbol_bytes(numbers.len()), 0);
     match shape.pack {
         0 => {
+            let most = N::narrow(escape);
             for (symbol, number) in symbols.iter_mut().zip(numbers) {
-                *symbol = (number >> shape.shift).min(escape) as u8;
+                *symbol = number.down(shape.shift).min(most).wide() as u8;
             }
         }
-        1 => pack::<2>(numbers, symbols),
-        2 => pack::<4>(numbers, symbols),
-        _ => pack::<8>(numbers, symbols),
+        1 => pack::<2, N>(numbers, symbols),
+        2 => pack::<4, N>(numbers, symbols),
+        _ => pack::<8, N>(numbers, symbols),
     }
     let least = escape << shape.shift;
-    for run in numbers.chunks(64) {
-        // Most runs have none, which is soon seen.
-        if run.iter().fold(false, |any, n| any | (*n >= least)) {
-            escapes.extend(run.iter().filter(|n| **n >= least).map(|n| (n >> shape.shift) - escape));
+    // Else no number is so large.
+    if least <= N::MAX.wide() {
+        let least = N::narrow(least);
+        for run in numbers.chunks(64) {
+            // Most runs have none, which is soon seen.
+            if run.iter().fold(false, |any, n| any | (*n >= least)) {
+                let large = run.iter().filter(|n| **n >= least);
+                escapes.extend(large.map(|n| (n.wide() >> shape.shift) - escape));
+            }
         }
     }
     if shape.shift > 0 {
@@ -142,32 +150,32 @@ pub fn split(
     }
 }
 
-fn pack<const N: usize>(numbers: &[u32], symbols: &mut [u8]) {
+fn pack<const N: usize, T: Number>(numbers: &[T], symbols: &mut [u8]) {
     let bits = 8 / N as u32;
     let escape = (1u32 << bits) - 1;
     let (whole, rest) = numbers.as_chunks::<N>();
     for (symbol, group) in symbols.iter_mut().zip(whole) {
         let mut byte = 0;
         for (i, number) in group.iter().enumerate() {
-            byte |= (*number).min(escape) << (i as u32 * bits);
+            byte |= number.wide().min(escape) << (i as u32 * bits);
         }
         *symbol = byte as u8;
     }
     if let Some(last) = symbols.get_mut(whole.len()) {
         for (i, number) in rest.iter().enumerate() {
-            *last |= ((*number).min(escape) << (i as u32 * bits)) as u8;
+            *last |= (number.wide().min(escape) << (i as u32 * bits)) as u8;
         }
     }
 }
 
-fn pack_low(numbers: &[u32], shape: Shape, low: &mut Vec<u8>) {
+fn pack_low<N: Number>(numbers: &[N], shape: Shape, low: &mut Vec<u8>) {
     let start = low.len();
     let len = shape.low_bytes(numbers.len());
     low.resize(start + len + 8, 0);
     let mask = (1u64 << shape.shift) - 1;
     let (mut at, mut bits, mut held) = (start, 0, 0u64);
     for number in numbers {
-        held |= (u64::from(*number) & mask) << bits;
+        held |= (u64::from(number.wide()) & mask) << bits;
         bits += shape.shift;
         low[at..at + 8].copy_from_slice(&held.to_le_bytes());
         let whole = bits / 8;
@@ -179,30 +187,31 @@ fn pack_low(numbers: &[u32], shape: Shape, low: &mut Vec<u8>) {
 }
 
 /// Reverse of [`split`]: `low` is the group's own, `escapes` gives the next ones in order.
-pub fn join(
+pub fn join<N: Number>(
     symbols: &[u8],
     shape: Shape,
     low: &[u8],
     escapes: &mut impl Iterator<Item = u32>,
-    numbers: &mut [u32],
+    numbers: &mut [N],
 ) -> Result<(), Malformed> {
     match shape.pack {
         0 => {
             for (number, symbol) in numbers.iter_mut().zip(symbols) {
-                *number = u32::from(*symbol);
+                *number = N::narrow(u32::from(*symbol));
             }
         }
-        1 => unpack::<2>(symbols, numbers),
-        2 => unpack::<4>(symbols, numbers),
-        _ => unpack::<8>(symbols, numbers),
+        1 => unpack::<2, N>(symbols, numbers),
+        2 => unpack::<4, N>(symbols, numbers),
+        _ => unpack::<8, N>(symbols, numbers),
     }
     let escape = shape.escape();
+    let mark = N::narrow(escape);
     // Most runs have none; then nothing but a look is needed.
     for run in numbers.chunks_mut(64) {
-        if run.iter().fold(false, |any, n| any | (*n == escape)) {
-            for number in run.iter_mut().filter(|n| **n == escape) {
+        if run.iter().fold(false, |any, n| any | (*n == mark)) {
+            for number in run.iter_mut().filter(|n| **n == mark) {
                 let more = escapes.next().ok_or_else(|| Malformed::new("a delta with too few escapes"))?;
-                *number = more.wrapping_add(escape);
+                *number = N::narrow(more.wrapping_add(escape));
             }
         }
     }
@@ -212,23 +221,23 @@ pub fn join(
     Ok(())
 }
 
-fn unpack<const N: usize>(symbols: &[u8], numbers: &mut [u32]) {
+fn unpack<const N: usize, T: Number>(symbols: &[u8], numbers: &mut [T]) {
     let bits = 8 / N as u32;
     let escape = (1u32 << bits) - 1;
     let (whole, rest) = numbers.as_chunks_mut::<N>();
     for (group, symbol) in whole.iter_mut().zip(symbols) {
         for (i, number) in group.iter_mut().enumerate() {
-            *number = (u32::from(*symbol) >> (i as u32 * bits)) & escape;
+            *number = T::narrow((u32::from(*symbol) >> (i as u32 * bits)) & escape);
         }
     }
     if let Some(last) = symbols.get(whole.len()) {
         for (i, number) in rest.iter_mut().enumerate() {
-            *number = (u32::from(*last) >> (i as u32 * bits)) & escape;
+            *number = T::narrow((u32::from(*last) >> (i as u32 * bits)) & escape);
         }
     }
 }
 
-fn unpack_low(low: &[u8], shape: Shape, numbers: &mut [u32]) {
+fn unpack_low<N: Number>(low: &[u8], shape: Shape, numbers: &mut [N]) {
     let mask = (1u64 << shape.shift) - 1;
     let mut bit = 0usize;
     // Eight bytes are read at a time; near the end from a copy with room behind.
@@ -238,7 +247,7 @@ fn unpack_low(low: &[u8], shape: Shape, numbers: &mut [u32]) {
         let mut word = [0; 8];
         word.copy_from_slice(&low[bit / 8..bit / 8 + 8]);
         let value = u64::from_le_bytes(word) >> (bit % 8) & mask;
-        *number = (*number).wrapping_shl(shape.shift) | value as u32;
+        *number = number.up(shape.shift) | N::narrow(value as u32);
         bit += shape.shift as usize;
     }
     for number in slow {
@@ -247,7 +256,7 @@ fn unpack_low(low: &[u8], shape: Shape, numbers: &mut [u32]) {
         let len = from.len().min(8);
         word[..len].copy_from_slice(&from[..len]);
         let value = u64::from_le_bytes(word) >> (bit % 8) & mask;
-        *number = (*number).wrapping_shl(shape.shift) | value as u32;
+        *number = number.up(shape.shift) | N::narrow(value as u32);
         bit += shape.shift as usize;
     }
 }

@@ -29,6 +29,71 @@ impl Kind {
     }
 }
 
+/// A difference as an unsigned number, in as few bytes as its elements have: what is ordered and split is
+/// moved through the caches several times.
+pub trait Number: Copy + Default + Ord + std::ops::BitOr<Output = Self> {
+    /// All bits set.
+    const MAX: Self;
+    /// Widened.
+    fn wide(self) -> u32;
+    /// The low bits of a wider one.
+    fn narrow(wide: u32) -> Self;
+    /// Shifted down by fewer than its bits.
+    fn down(self, bits: u32) -> Self;
+    /// Shifted up; nothing is left of it if by its bits or more.
+    fn up(self, bits: u32) -> Self;
+    /// Half of it, rounded up, as a float; the fewest instructions.
+    fn half(self) -> f32;
+}
+
+impl Number for u16 {
+    const MAX: Self = Self::MAX;
+    #[inline]
+    fn wide(self) -> u32 {
+        self.into()
+    }
+    #[inline]
+    fn narrow(wide: u32) -> Self {
+        wide as Self
+    }
+    #[inline]
+    fn down(self, bits: u32) -> Self {
+        self >> (bits & 15)
+    }
+    #[inline]
+    fn up(self, bits: u32) -> Self {
+        self.unbounded_shl(bits)
+    }
+    #[inline]
+    fn half(self) -> f32 {
+        ((i32::from(self) + 1) >> 1) as f32
+    }
+}
+
+impl Number for u32 {
+    const MAX: Self = Self::MAX;
+    #[inline]
+    fn wide(self) -> u32 {
+        self
+    }
+    #[inline]
+    fn narrow(wide: u32) -> Self {
+        wide
+    }
+    #[inline]
+    fn down(self, bits: u32) -> Self {
+        self >> (bits & 31)
+    }
+    #[inline]
+    fn up(self, bits: u32) -> Self {
+        self.unbounded_shl(bits)
+    }
+    #[inline]
+    fn half(self) -> f32 {
+        self.div_ceil(2) as i32 as f32
+    }
+}
+
 /// What is expected of an element: the base, and a share of the step that led to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Prediction<'a> {
@@ -48,31 +113,21 @@ impl<'a> Prediction<'a> {
     }
 }
 
-/// Differences of all elements of `plain` as unsigned numbers (0, -1, 1, -2 … → 0, 1, 2, 3 …) and
-/// the exponents of their bases; `zeros` low bits, in which nothing differs, are left out. Slices of
-/// equal element counts.
-pub fn differences(
-    kind: Kind,
-    plain: &[u8],
-    prediction: Prediction<'_>,
-    zeros: u32,
-    out: &mut [u32],
-    exponents: &mut [u8],
-) {
-    if kind.width == 2 {
-        differences2(kind, plain, prediction, zeros, out, exponents);
-    } else {
-        differences4(kind, plain, prediction, zeros, out, exponents);
-    }
-}
-
-/// Reverse of [`differences`].
-pub fn restore(kind: Kind, numbers: &[u32], prediction: Prediction<'_>, zeros: u32, plain: &mut [u8]) {
-    if kind.width == 2 {
-        restore2(numbers, prediction, zeros, plain);
-    } else {
-        restore4(numbers, prediction, zeros, plain);
-    }
+/// An element and its number.
+pub trait Word: Number {
+    /// Differences of all elements of `plain` as unsigned numbers (0, -1, 1, -2 … → 0, 1, 2, 3 …) and
+    /// the exponents of their bases; `zeros` low bits, in which nothing differs, are left out. Slices of
+    /// equal element counts.
+    fn differences(
+        kind: Kind,
+        plain: &[u8],
+        prediction: Prediction<'_>,
+        zeros: u32,
+        out: &mut [Self],
+        exponents: &mut [u8],
+    );
+    /// Reverse of [`Word::differences`].
+    fn restore(numbers: &[Self], prediction: Prediction<'_>, zeros: u32, plain: &mut [u8]);
 }
 
 /// The exponents of the bases alone.
@@ -143,9 +198,9 @@ fn expect4(base: u32, older: u32, quarters: u8) -> u32 {
 
 /// Zigzag of a difference without its `zeros` low bits.
 #[inline]
-pub fn fold2(difference: u16, zeros: u32) -> u32 {
+pub fn fold2(difference: u16, zeros: u32) -> u16 {
     let d = difference as i16 >> zeros;
-    u32::from(((d << 1) ^ (d >> 15)) as u16)
+    ((d << 1) ^ (d >> 15)) as u16
 }
 
 #[inline]
@@ -155,9 +210,8 @@ pub fn fold4(difference: u32, zeros: u32) -> u32 {
 }
 
 #[inline]
-fn unfold2(number: u32, zeros: u32) -> u16 {
-    let n = number as u16;
-    ((n >> 1) ^ (n & 1).wrapping_neg()) << zeros
+fn unfold2(number: u16, zeros: u32) -> u16 {
+    ((number >> 1) ^ (number & 1).wrapping_neg()) << zeros
 }
 
 #[inline]
@@ -165,86 +219,90 @@ fn unfold4(number: u32, zeros: u32) -> u32 {
     ((number >> 1) ^ (number & 1).wrapping_neg()) << zeros
 }
 
-fn differences2(
-    kind: Kind,
-    plain: &[u8],
-    prediction: Prediction<'_>,
-    zeros: u32,
-    out: &mut [u32],
-    exponents: &mut [u8],
-) {
-    let base = prediction.base.as_chunks().0;
-    let all = out.iter_mut().zip(exponents).zip(plain.as_chunks().0).zip(base);
-    if prediction.quarters == 0 {
-        for (((out, exponent), new), base) in all {
-            let (new, base) = (u16::from_le_bytes(*new), u16::from_le_bytes(*base));
-            *exponent = kind.exponent(base.into());
-            *out = fold2(new.wrapping_sub(base), zeros);
+impl Word for u16 {
+    fn differences(
+        kind: Kind,
+        plain: &[u8],
+        prediction: Prediction<'_>,
+        zeros: u32,
+        out: &mut [Self],
+        exponents: &mut [u8],
+    ) {
+        let base = prediction.base.as_chunks().0;
+        let all = out.iter_mut().zip(exponents).zip(plain.as_chunks().0).zip(base);
+        if prediction.quarters == 0 {
+            for (((out, exponent), new), base) in all {
+                let (new, base) = (u16::from_le_bytes(*new), u16::from_le_bytes(*base));
+                *exponent = kind.exponent(base.into());
+                *out = fold2(new.wrapping_sub(base), zeros);
+            }
+        } else {
+            for ((((out, exponent), new), base), older) in all.zip(prediction.older.as_chunks().0) {
+                let (new, base) = (u16::from_le_bytes(*new), u16::from_le_bytes(*base));
+                let expected = expect2(base, u16::from_le_bytes(*older), prediction.quarters);
+                *exponent = kind.exponent(base.into());
+                *out = fold2(new.wrapping_sub(expected), zeros);
+            }
         }
-    } else {
-        for ((((out, exponent), new), base), older) in all.zip(prediction.older.as_chunks().0) {
-            let (new, base) = (u16::from_le_bytes(*new), u16::from_le_bytes(*base));
-            let expected = expect2(base, u16::from_le_bytes(*older), prediction.quarters);
-            *exponent = kind.exponent(base.into());
-            *out = fold2(new.wrapping_sub(expected), zeros);
+    }
+
+    fn restore(numbers: &[Self], prediction: Prediction<'_>, zeros: u32, plain: &mut [u8]) {
+        let base = prediction.base.as_chunks().0;
+        let all = plain.as_chunks_mut().0.iter_mut().zip(numbers).zip(base);
+        if prediction.quarters == 0 {
+            for ((out, number), base) in all {
+                *out = u16::from_le_bytes(*base).wrapping_add(unfold2(*number, zeros)).to_le_bytes();
+            }
+        } else {
+            for (((out, number), base), older) in all.zip(prediction.older.as_chunks().0) {
+                let expected =
+                    expect2(u16::from_le_bytes(*base), u16::from_le_bytes(*older), prediction.quarters);
+                *out = expected.wrapping_add(unfold2(*number, zeros)).to_le_bytes();
+            }
         }
     }
 }
 
-fn differences4(
-    kind: Kind,
-    plain: &[u8],
-    prediction: Prediction<'_>,
-    zeros: u32,
-    out: &mut [u32],
-    exponents: &mut [u8],
-) {
-    let base = prediction.base.as_chunks().0;
-    let all = out.iter_mut().zip(exponents).zip(plain.as_chunks().0).zip(base);
-    if prediction.quarters == 0 {
-        for (((out, exponent), new), base) in all {
-            let (new, base) = (u32::from_le_bytes(*new), u32::from_le_bytes(*base));
-            *exponent = kind.exponent(base);
-            *out = fold4(new.wrapping_sub(base), zeros);
-        }
-    } else {
-        for ((((out, exponent), new), base), older) in all.zip(prediction.older.as_chunks().0) {
-            let (new, base) = (u32::from_le_bytes(*new), u32::from_le_bytes(*base));
-            let expected = expect4(base, u32::from_le_bytes(*older), prediction.quarters);
-            *exponent = kind.exponent(base);
-            *out = fold4(new.wrapping_sub(expected), zeros);
-        }
-    }
-}
-
-fn restore2(numbers: &[u32], prediction: Prediction<'_>, zeros: u32, plain: &mut [u8]) {
-    let base = prediction.base.as_chunks().0;
-    let all = plain.as_chunks_mut().0.iter_mut().zip(numbers).zip(base);
-    if prediction.quarters == 0 {
-        for ((out, number), base) in all {
-            *out = u16::from_le_bytes(*base).wrapping_add(unfold2(*number, zeros)).to_le_bytes();
-        }
-    } else {
-        for (((out, number), base), older) in all.zip(prediction.older.as_chunks().0) {
-            let expected =
-                expect2(u16::from_le_bytes(*base), u16::from_le_bytes(*older), prediction.quarters);
-            *out = expected.wrapping_add(unfold2(*number, zeros)).to_le_bytes();
+impl Word for u32 {
+    fn differences(
+        kind: Kind,
+        plain: &[u8],
+        prediction: Prediction<'_>,
+        zeros: u32,
+        out: &mut [Self],
+        exponents: &mut [u8],
+    ) {
+        let base = prediction.base.as_chunks().0;
+        let all = out.iter_mut().zip(exponents).zip(plain.as_chunks().0).zip(base);
+        if prediction.quarters == 0 {
+            for (((out, exponent), new), base) in all {
+                let (new, base) = (u32::from_le_bytes(*new), u32::from_le_bytes(*base));
+                *exponent = kind.exponent(base);
+                *out = fold4(new.wrapping_sub(base), zeros);
+            }
+        } else {
+            for ((((out, exponent), new), base), older) in all.zip(prediction.older.as_chunks().0) {
+                let (new, base) = (u32::from_le_bytes(*new), u32::from_le_bytes(*base));
+                let expected = expect4(base, u32::from_le_bytes(*older), prediction.quarters);
+                *exponent = kind.exponent(base);
+                *out = fold4(new.wrapping_sub(expected), zeros);
+            }
         }
     }
-}
 
-fn restore4(numbers: &[u32], prediction: Prediction<'_>, zeros: u32, plain: &mut [u8]) {
-    let base = prediction.base.as_chunks().0;
-    let all = plain.as_chunks_mut().0.iter_mut().zip(numbers).zip(base);
-    if prediction.quarters == 0 {
-        for ((out, number), base) in all {
-            *out = u32::from_le_bytes(*base).wrapping_add(unfold4(*number, zeros)).to_le_bytes();
-        }
-    } else {
-        for (((out, number), base), older) in all.zip(prediction.older.as_chunks().0) {
-            let expected =
-                expect4(u32::from_le_bytes(*base), u32::from_le_bytes(*older), prediction.quarters);
-            *out = expected.wrapping_add(unfold4(*number, zeros)).to_le_bytes();
+    fn restore(numbers: &[Self], prediction: Prediction<'_>, zeros: u32, plain: &mut [u8]) {
+        let base = prediction.base.as_chunks().0;
+        let all = plain.as_chunks_mut().0.iter_mut().zip(numbers).zip(base);
+        if prediction.quarters == 0 {
+            for ((out, number), base) in all {
+                *out = u32::from_le_bytes(*base).wrapping_add(unfold4(*number, zeros)).to_le_bytes();
+            }
+        } else {
+            for (((out, number), base), older) in all.zip(prediction.older.as_chunks().0) {
+                let expected =
+                    expect4(u32::from_le_bytes(*base), u32::from_le_bytes(*older), prediction.quarters);
+                *out = expected.wrapping_add(unfold4(*number, zeros)).to_le_bytes();
+            }
         }
     }
 }

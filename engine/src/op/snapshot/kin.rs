@@ -216,7 +216,7 @@ impl<'a> Kin<'a> {
             Some(seam) => {
                 let (start, old_len) = version.tensor(seam)?;
                 let within = offset - seam.offset;
-                version.stretch(start + within, len.min(old_len.checked_sub(within)?))
+                version.stretch(start.checked_add(within)?, len.min(old_len.checked_sub(within)?))
             }
             None => version.stretch(offset, len.min(version.len().checked_sub(offset)?)),
         }
