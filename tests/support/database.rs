@@ -45,7 +45,8 @@ pub fn connect(path: &Path) -> Connection {
     db
 }
 
-/// One transaction: from state `n` to `n + 1`. It grows, and every few states it shrinks.
+/// One transaction: from state `n` to `n + 1`. It grows, and every few states it shrinks. Then a moment in which
+/// others may begin: SQLite's lock is not fair, and who asks again at once keeps everybody else out for minutes.
 pub fn step(db: &Connection) {
     db.execute_batch(
         "BEGIN IMMEDIATE;
@@ -55,6 +56,7 @@ pub fn step(db: &Connection) {
          COMMIT;",
     )
     .unwrap();
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 /// The state that a stored copy is in. It must be whole, one state and no mixture, and need nothing beside
