@@ -6,6 +6,7 @@
 
 mod delta;
 mod estimate;
+pub mod grains;
 mod planes;
 mod zstd;
 
@@ -18,8 +19,20 @@ use crate::error::Malformed;
 use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::frame::Encoding;
 
-/// Version of each encoding that this program writes and reads.
+/// Version of each encoding that this program writes and reads; of delta there is a second one
+/// ([`grains::VERSION`]).
 pub const CODEC_VERSION: u8 = 1;
+
+/// Can a frame like this be decoded by this program?
+pub fn is_known(encoding: u8, codec_version: u8) -> bool {
+    let known = Encoding::from_byte(encoding);
+    known.is_some() && codec_version == CODEC_VERSION || is_by_grains(encoding, codec_version)
+}
+
+/// Is a frame like this a delta by grains?
+pub fn is_by_grains(encoding: u8, codec_version: u8) -> bool {
+    Encoding::from_byte(encoding) == Some(Encoding::Delta) && codec_version == grains::VERSION
+}
 
 /// A frame's bytes, encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +79,13 @@ pub fn decode(
     }
     let known = Encoding::from_byte(encoding);
     match known {
+        Some(Encoding::Delta) if codec_version == grains::VERSION => {
+            let lens = bases.iter().map(|base| u32::try_from(base.len()));
+            let lens = lens.collect::<std::result::Result<Vec<_>, _>>();
+            let lens = lens.map_err(|_| Malformed::new("has bases over the limit"))?;
+            let base = grains::BaseGrains::new(bases);
+            grains::decode(encoded, &lens, |number| base.get(number), out)
+        }
         Some(_) if codec_version != CODEC_VERSION => {
             Err(Malformed::new(format!("is encoded with version {codec_version} of encoding {encoding}")))
         }

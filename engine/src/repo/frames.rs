@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use crate::codec;
+use crate::codec::{self, grains};
 use crate::crypto::keys::Purpose;
 use crate::error::{Error, Malformed, Result};
 use crate::format::bytes::Put;
@@ -16,6 +16,7 @@ use crate::format::frame::{self, Edge, Encoding, FrameBlob, FrameRecord, SEAL_OV
 use crate::format::{MAX_FRAME_PLAIN_BYTES, MAX_FRAME_STORED_BYTES};
 use crate::id::ObjectName;
 use crate::repo::Repository;
+use crate::repo::index::Place;
 use crate::repo::plain::Plain;
 use crate::repo::reader::BlobBytes;
 
@@ -63,8 +64,56 @@ fn room(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
 pub fn make(repo: &Repository, plain: &[u8], blobs: Vec<FrameBlob>, bytes: Vec<u8>) -> Result<SealedFrame> {
     SCRATCH.with_borrow_mut(|scratch| {
         let how = codec::encode(plain, &mut scratch.encoded);
-        seal(repo, plain, blobs, bytes, scratch, how, &[])
+        seal(repo, plain, blobs, bytes, scratch, how, &Beneath::NOTHING)
     })
+}
+
+/// What a frame is decoded against: for its record, and for its proof.
+struct Beneath<'a> {
+    edges: &'a [Edge],
+    height: u8,
+    decode: &'a dyn Fn(&[u8], &mut [u8]) -> Result<(), Malformed>,
+}
+
+impl Beneath<'static> {
+    const NOTHING: Self =
+        Self { edges: &[], height: 0, decode: &|_, _| Err(Malformed::new("has no bases to be decoded against")) };
+}
+
+/// A delta by grains: what was coded, and what it stands on.
+pub struct ByGrains<'a> {
+    /// By [`grains::encode`].
+    pub encoded: &'a [u8],
+    /// Edges of the frame, each a blob.
+    pub edges: &'a [Edge],
+    /// Their lengths.
+    pub lens: &'a [u32],
+    /// Grains of these blobs, whose ids were recomputed.
+    pub grain: &'a dyn Fn(u32) -> Option<&'a [u8]>,
+    /// The greatest of the heights that their copies were relied on for.
+    pub height: u8,
+}
+
+/// Seals a delta by grains, opens it again, decodes and compares.
+pub fn make_by_grains(
+    repo: &Repository,
+    plain: &[u8],
+    blobs: Vec<FrameBlob>,
+    made: &ByGrains<'_>,
+) -> Result<SealedFrame> {
+    let height = above(made.height)?;
+    let how = codec::Encoded { encoding: Encoding::Delta, codec_version: grains::VERSION };
+    let decode = |encoded: &[u8], out: &mut [u8]| grains::decode(encoded, made.lens, made.grain, out);
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.encoded.clear();
+        scratch.encoded.extend_from_slice(made.encoded);
+        let beneath = Beneath { edges: made.edges, height, decode: &decode };
+        seal(repo, plain, blobs, Vec::new(), scratch, how, &beneath)
+    })
+}
+
+fn above(height: u8) -> Result<u8> {
+    height.checked_add(1).ok_or_else(|| Error::Internal("a chain of more than 255 bases".into()))
 }
 
 /// The same against `sources`, likeliest first, where that is shorter than alone, by at least so
@@ -100,7 +149,7 @@ pub fn make_against<'a>(
         }
         let Some((how, used)) = made else {
             let how = codec::encode(plain, &mut scratch.encoded);
-            return Ok((seal(repo, plain, blobs, bytes, scratch, how, &[])?, 0));
+            return Ok((seal(repo, plain, blobs, bytes, scratch, how, &Beneath::NOTHING)?, 0));
         };
         let mut head = Put::with_capacity(32);
         let described: Vec<delta::Source> = sources[..used]
@@ -113,7 +162,15 @@ pub fn make_against<'a>(
             .collect::<Result<_>>()?;
         delta::encode(&described, &mut head);
         scratch.encoded.splice(..0, head.0);
-        Ok((seal(repo, plain, blobs, bytes, scratch, how, &sources[..used])?, used))
+        let named = || sources[..used].iter().flat_map(|source| &source.blobs);
+        let edges: Vec<Edge> = named().map(|(edge, _)| *edge).collect();
+        let bases: Vec<&[u8]> = named().map(|(_, bytes)| *bytes).collect();
+        let height = above(sources[..used].iter().map(|source| source.height).max().unwrap_or(0))?;
+        let against = |encoded: &[u8], out: &mut [u8]| {
+            decode(how.encoding as u8, how.codec_version, encoded, &bases, out)
+        };
+        let beneath = Beneath { edges: &edges, height, decode: &against };
+        Ok((seal(repo, plain, blobs, bytes, scratch, how, &beneath)?, used))
     })
 }
 
@@ -125,13 +182,9 @@ fn seal(
     mut bytes: Vec<u8>,
     scratch: &mut Scratch,
     how: codec::Encoded,
-    sources: &[Source<'_>],
+    beneath: &Beneath<'_>,
 ) -> Result<SealedFrame> {
-    let bases = || sources.iter().flat_map(|source| &source.blobs);
-    let edges: Vec<Edge> = bases().map(|(edge, _)| *edge).collect();
-    let height = sources.iter().map(|source| source.height).max().map_or(Ok(0), |below| {
-        below.checked_add(1).ok_or_else(|| Error::Internal("a chain of more than 255 bases".into()))
-    })?;
+    let edges = beneath.edges.to_vec();
     let stored: &[u8] = if how.encoding == Encoding::Raw { plain } else { &scratch.encoded };
     let plain_len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a frame over 4 GiB".into()))?;
     let epoch = repo.keyring().current_epoch();
@@ -157,14 +210,13 @@ fn seal(
         plain_len,
         encoding: how.encoding as u8,
         codec_version: how.codec_version,
-        height,
+        height: beneath.height,
         flags: 0,
         edges,
         blobs,
     };
     let frame = SealedFrame { record, bytes };
-    let plains: Vec<&[u8]> = bases().map(|(_, bytes)| *bytes).collect();
-    prove(repo, &frame, plain, &plains, scratch)
+    prove(repo, &frame, plain, beneath, scratch)
         .map_err(|e| Error::Internal(format!("a frame just sealed {e}: faulty memory or processor")))?;
     Ok(frame)
 }
@@ -190,7 +242,7 @@ fn prove(
     repo: &Repository,
     frame: &SealedFrame,
     plain: &[u8],
-    bases: &[&[u8]],
+    beneath: &Beneath<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Malformed> {
     let SealedFrame { record, bytes } = frame;
@@ -213,7 +265,12 @@ fn prove(
         reopened == plain
     } else {
         let decoded = room(&mut scratch.decoded, plain.len());
-        decode(record.encoding, record.codec_version, reopened, bases, decoded)?;
+        if beneath.edges.is_empty() {
+            let bases: [&[u8]; 0] = [];
+            decode(record.encoding, record.codec_version, reopened, &bases, decoded)?;
+        } else {
+            (beneath.decode)(reopened, decoded)?;
+        }
         decoded == plain
     };
     if same { Ok(()) } else { Err(Malformed::new("decodes to something else")) }
@@ -256,6 +313,35 @@ pub fn fetch(
         repo.store().read_range(pack, offset.into(), stored)?;
         open(repo, head, bases, stored).map_err(damaged)
     })
+}
+
+/// Reads a frame from its pack and opens it, for who decodes it himself.
+pub fn fetch_encoded(repo: &Repository, pack: &ObjectName, epoch: u16, place: &Place) -> Result<Vec<u8>> {
+    let damaged = |e: Malformed| e.of(format!("{pack}, frame at {}", place.offset));
+    if !(SEAL_OVERHEAD..=MAX_FRAME_STORED_BYTES).contains(&place.stored_len) {
+        return Err(damaged(Malformed::new(format!("is stored in {} bytes", place.stored_len))));
+    }
+    let stored = repo.store().get_range(pack, place.offset.into(), place.stored_len as usize)?;
+    open_encoded(repo, epoch, place, &stored).map_err(damaged)
+}
+
+/// Opens a frame's stored bytes and decodes nothing.
+pub fn open_encoded(repo: &Repository, epoch: u16, place: &Place, stored: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let ended = || Malformed::new("is shorter than its seal");
+    let (nonce, sealed) = stored.split_at_checked(NONCE_LEN).ok_or_else(ended)?;
+    let nonce = nonce.try_into().map_err(|_| ended())?;
+    let aad = frame::aad(
+        &repo.config().repo_id,
+        SUITE_XCHACHA_BLAKE3,
+        epoch,
+        place.encoding,
+        place.codec_version,
+        place.plain_len,
+        &place.edges,
+    );
+    let mut encoded = vec![0; sealed.len().checked_sub(TAG_LEN).ok_or_else(ended)?];
+    repo.keyring().key(Purpose::Frame, epoch)?.open_into(&nonce, &aad, sealed, &mut encoded)?;
+    Ok(encoded)
 }
 
 /// Opens and decodes a frame's stored bytes. Its blobs are not verified yet.
@@ -324,11 +410,11 @@ mod tests {
             let mut frame = make(&repo, &plain, vec![blob], Vec::new()).unwrap();
             assert_eq!(frame.record.encoding, encoding as u8);
             let mut scratch = Scratch::default();
-            assert_eq!(prove(&repo, &frame, &plain, &[], &mut scratch), Ok(()));
+            assert_eq!(prove(&repo, &frame, &plain, &Beneath::NOTHING, &mut scratch), Ok(()));
             for at in [0, NONCE_LEN, frame.bytes.len() / 2, frame.bytes.len() - 1] {
                 frame.bytes[at] ^= 0x40;
                 assert!(
-                    prove(&repo, &frame, &plain, &[], &mut scratch).is_err(),
+                    prove(&repo, &frame, &plain, &Beneath::NOTHING, &mut scratch).is_err(),
                     "a bit of the sealed bytes, {at}"
                 );
                 frame.bytes[at] ^= 0x40;
@@ -337,10 +423,10 @@ mod tests {
             let mut other = plain.clone();
             other[len as usize / 2] ^= 1;
             let other = make(&repo, &other, frame.record.blobs.clone(), Vec::new()).unwrap();
-            let error = prove(&repo, &other, &plain, &[], &mut scratch).unwrap_err();
+            let error = prove(&repo, &other, &plain, &Beneath::NOTHING, &mut scratch).unwrap_err();
             assert_eq!(error.0, "decodes to something else");
             let record = FrameRecord { codec_version: 9, ..frame.record.clone() };
-            assert!(prove(&repo, &SealedFrame { record, ..frame }, &plain, &[], &mut scratch).is_err());
+            assert!(prove(&repo, &SealedFrame { record, ..frame }, &plain, &Beneath::NOTHING, &mut scratch).is_err());
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::codec;
 use crate::error::{Error, Malformed, Result};
-use crate::format::frame::{Encoding, FrameRecord};
+use crate::format::frame::FrameRecord;
 use crate::format::index::IndexedPack;
 use crate::id::{BlobKind, BlobRef, PackId};
 use crate::repo::Repository;
@@ -37,11 +37,6 @@ pub struct Inspection {
     pub plain_bytes: u64,
 }
 
-/// Can a frame like this be decoded by this program?
-pub fn is_known(encoding: u8, codec_version: u8) -> bool {
-    Encoding::from_byte(encoding).is_some() && codec_version == codec::CODEC_VERSION
-}
-
 /// Inspects `bytes`, which may be shorter or longer than the pack should be.
 pub fn inspect(repo: &Repository, expected: &IndexedPack, bytes: &[u8]) -> Inspection {
     let mut found = Inspection::default();
@@ -65,7 +60,7 @@ pub fn inspect(repo: &Repository, expected: &IndexedPack, bytes: &[u8]) -> Inspe
         Err(error) => found.faults.push(error.to_string()),
     }
     for (number, record) in expected.frames.iter().enumerate() {
-        if !is_known(record.encoding, record.codec_version) {
+        if !codec::is_known(record.encoding, record.codec_version) {
             found.unknown_frames += 1;
             continue;
         }

@@ -14,6 +14,7 @@ pub mod keytext;
 pub mod lease;
 pub mod ledger;
 pub mod lookup;
+pub mod loom;
 pub mod outbox;
 pub mod packfile;
 pub mod reach;
@@ -22,6 +23,7 @@ pub mod renew;
 pub mod reserve;
 pub mod session;
 pub mod snapshots;
+pub mod temp;
 pub mod trees;
 
 mod gather;
@@ -165,7 +167,7 @@ impl Repository {
             chunk_min_bytes: options.cut.min,
             chunk_avg_bytes: options.cut.avg,
             chunk_max_bytes: options.cut.max,
-            sqlite_unit_bytes: 1 << 20,
+            sqlite_unit_bytes: 64 << 10,
             small_blob_bytes: 64 << 10,
             frame_target_bytes: 256 << 10,
             data_pack_min_bytes: options.data_pack_min_bytes,

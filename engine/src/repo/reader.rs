@@ -14,8 +14,9 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
+use crate::codec;
 use crate::error::{Error, Malformed, Result};
-use crate::format::content::{Entry, MAX_LIST_DEPTH};
+use crate::format::content::{Entry, ListV1, MAX_LIST_DEPTH};
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
 use crate::repo::Repository;
@@ -24,6 +25,7 @@ use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
+use crate::repo::loom::{Failure, Loom, Wanted};
 use crate::repo::plain::Plain;
 use crate::repo::trees::read_list;
 
@@ -121,6 +123,10 @@ impl FrameCache {
     }
 }
 
+fn by_grains(place: &Place) -> bool {
+    codec::is_by_grains(place.encoding, place.codec_version) && !place.edges.is_empty()
+}
+
 /// Reads blobs of one repository. Shared by threads.
 pub struct Reader {
     repo: Repository,
@@ -129,6 +135,7 @@ pub struct Reader {
     renewable: bool,
     renewed: Mutex<bool>,
     cache: Mutex<FrameCache>,
+    loom: Loom,
 }
 
 impl std::fmt::Debug for Reader {
@@ -166,6 +173,7 @@ impl Reader {
             renewable,
             renewed: Mutex::new(false),
             cache: Mutex::new(FrameCache::new(CACHE_BYTES)),
+            loom: Loom::default(),
         }
     }
 
@@ -250,6 +258,9 @@ impl Reader {
 
     fn read_place(&self, all: &dyn Places, blob: &BlobRef, place: &Place, keep: Keep) -> Result<BlobBytes> {
         let pack = all.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
+        if by_grains(place) {
+            return self.read_woven(pack.id, blob, place);
+        }
         let object: ObjectName = pack.id.into();
         let shared = place.blob_len != place.plain_len;
         let frame = if shared || keep == Keep::Yes || blob.kind.is_metadata() {
@@ -275,6 +286,45 @@ impl Reader {
             }
         }
         Ok(BlobBytes { frame, start, end })
+    }
+
+    /// The same of a blob in a delta by grains.
+    fn read_woven(&self, pack: PackId, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
+        let wanted = Wanted { blob: *blob, place: place.clone() };
+        let (cloth, failures) = self.loom.weave(self, &[wanted])?;
+        let key = (pack, place.offset, place.height);
+        match failures.get(&key) {
+            None => {}
+            Some(Failure::Own(reason)) => return Err(Error::corrupt(ObjectName::from(pack), reason)),
+            Some(Failure::Base(base, reason)) => {
+                return Err(Error::Missing { blob: base.to_string(), reason: reason.clone() });
+            }
+        }
+        let mut plain = Plain::with_room(place.blob_len as usize);
+        cloth.read(key, place, plain.bytes_mut())?;
+        if self.repo.blob_id(blob.kind, &plain) != blob.id {
+            let reason = format!("frame at {} holds another {blob}", place.offset);
+            return Err(Error::corrupt(ObjectName::from(pack), reason));
+        }
+        let end = plain.len();
+        let frame = Arc::new(Frame { plain, holds: OnceLock::from(*blob) });
+        Ok(BlobBytes { frame, start: 0, end })
+    }
+
+    /// Decodes what of these blobs stands in deltas by grains, all at once, each frame once: to be asked for before
+    /// many of them are read. What cannot be had is found out when it is read.
+    pub fn prepare<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<()> {
+        let places = self.places();
+        let mut wanted = Vec::new();
+        for blob in blobs {
+            if let Some(place) = places.places(blob)?.into_iter().next().filter(by_grains) {
+                wanted.push(Wanted { blob: *blob, place });
+            }
+        }
+        if !wanted.is_empty() {
+            self.loom.weave(self, &wanted)?;
+        }
+        Ok(())
     }
 
     fn cache(&self) -> MutexGuard<'_, FrameCache> {
@@ -320,7 +370,8 @@ impl Reader {
         }
     }
 
-    fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Plain> {
+    /// A frame that is no delta by grains. Its blobs are not verified yet.
+    pub(crate) fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Plain> {
         let bases = self.bases(object, place.offset, &place.edges, place.height)?;
         let head = FrameHead {
             epoch,
@@ -352,6 +403,10 @@ impl Reader {
         let object: ObjectName = pack.id.into();
         let record = holdings.inventory.record(frame);
         let bytes = self.repo.store().get_range(&object, frame.offset.into(), frame.stored_len as usize)?;
+        if codec::is_by_grains(record.encoding, record.codec_version) && !record.edges.is_empty() {
+            let plain = self.woven_frame(holdings, frame, &bytes)?;
+            return Ok((SealedFrame { record, bytes }, plain));
+        }
         let bases = self.bases(&object, frame.offset, &record.edges, record.height)?;
         let head = FrameHead {
             epoch: pack.epoch,
@@ -374,6 +429,31 @@ impl Reader {
             }
         }
         Ok((SealedFrame { record, bytes }, plain))
+    }
+
+    /// The plaintext of a delta by grains, every blob of it verified; `bytes` are it as it is stored.
+    fn woven_frame(&self, holdings: &Holdings, frame: &FrameRow, bytes: &[u8]) -> Result<Plain> {
+        let (first, blobs) = holdings.inventory.blobs_of(frame);
+        let mut plain = Vec::with_capacity(frame.plain_len as usize);
+        for (copy, blob) in (first..).zip(blobs) {
+            let place = holdings.inventory.place(copy);
+            let kind = BlobKind::from_byte(blob.kind)
+                .ok_or_else(|| Error::corrupt("a frame", format!("holds a blob of kind {}", blob.kind)))?;
+            let epoch = holdings.packs[frame.pack as usize].info.epoch;
+            if plain.is_empty() {
+                // What is copied is what was decoded.
+                frames::open_encoded(&self.repo, epoch, &place, bytes)
+                    .map_err(|e| e.of(format!("a frame at {}", frame.offset)))?;
+            }
+            plain.extend_from_slice(&self.copy_at(&BlobRef::new(kind, blob.id), &place)?);
+        }
+        Ok(plain.into())
+    }
+
+    /// A list, from a copy of a height below `height`.
+    pub(crate) fn list_below(&self, list: BlobId, height: u8) -> Result<ListV1> {
+        let bytes = self.blob_below(&BlobRef::new(BlobKind::List, list), height.into(), Keep::Yes)?;
+        read_list(list, &bytes)
     }
 
     /// The plaintext an edge names, verified as any blob is.

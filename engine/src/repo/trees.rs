@@ -5,7 +5,7 @@ use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::content::{self, Entry, INLINE_ENTRIES, ListV1, MAX_LIST_DEPTH};
 use crate::format::tree::{self, Node, PartRef, TreeV1};
 use crate::format::wire::{self, Bytes};
-use crate::id::{BlobId, BlobKind};
+use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::session::Session;
 
@@ -185,6 +185,16 @@ impl Reader {
             offset = end;
         }
         Ok((pieces, offset))
+    }
+
+    /// To be asked for before many pieces of a file are read: see [`Reader::prepare`].
+    pub fn prepare_pieces(&self, pieces: &[Piece]) -> Result<()> {
+        let chunk = |piece: &Piece| match piece.entry {
+            Entry::Chunk { id, .. } => Some(BlobRef::new(BlobKind::Chunk, id)),
+            _ => None,
+        };
+        let chunks: Vec<BlobRef> = pieces.iter().filter_map(chunk).collect();
+        self.prepare(&chunks)
     }
 
     /// A chunk of a content list, its length checked too.

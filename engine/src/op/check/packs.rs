@@ -1,6 +1,7 @@
 //! Packs, without reading them: does each stand, has it the length the index says, do its frames lie
 //! one beside the other, does this program know how they are stored, was it found bad before?
 
+use crate::codec;
 use crate::error::{Error, Result};
 use crate::id::{BlobKind, ObjectName, PackId};
 use crate::op::check::alone;
@@ -12,7 +13,7 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::holdings::Holdings;
 use crate::repo::index::PackNumber;
-use crate::repo::inspect;
+
 
 /// Judges every pack that is named and not condemned; sets in the holdings which may be relied on.
 pub fn judge(
@@ -92,7 +93,7 @@ impl Unknown {
     fn count(&mut self, holdings: &Holdings, number: PackNumber) {
         for frame in holdings.frame_numbers(number) {
             let row = &holdings.inventory.frames()[frame as usize];
-            if !inspect::is_known(row.encoding, row.codec_version) {
+            if !codec::is_known(row.encoding, row.codec_version) {
                 self.frames += 1;
                 self.bytes += u64::from(row.stored_len);
                 self.encodings.insert((row.encoding, row.codec_version));

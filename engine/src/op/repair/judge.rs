@@ -9,7 +9,7 @@ use crate::op::repair::is_damage;
 use crate::repo::bases::Bases;
 use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
-use crate::repo::inspect::is_known;
+use crate::codec::is_known;
 use crate::repo::reader::Reader;
 
 /// What is to be thought of a blob.

@@ -137,6 +137,7 @@ impl<'r> Team<'r> {
     }
 
     fn open(&self) -> Done<Phase<'r>> {
+        self.task.dir.run.reader.prepare_pieces(&self.pieces)?;
         Ok(Phase::Write(Arc::new(Temp::open(&self.task, &self.pieces, self.len)?)))
     }
 

@@ -9,8 +9,9 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use super::units::Old;
 use super::kin::{Kin, OLDER, Version, element};
 use super::parent::ParentSnapshot;
 use super::seams::table_of;
@@ -155,6 +156,19 @@ impl<'a> Ancestry<'a> {
             _ => self.nearest(best, seams, first)?,
         };
         Some(Kin::new(self, seams.to_vec(), version, origin))
+    }
+
+    /// The older copy of the database at `path`: what the parent has in its place, or else the one it most
+    /// resembles. `ids` are its first units.
+    pub fn database(
+        &'a self,
+        _path: &[u8],
+        before: Option<&Node>,
+        _node: &Node,
+        _ids: &[BlobId],
+    ) -> Option<Arc<Old<'a>>> {
+        let node = before.filter(|node| node.kind == NodeKind::File)?;
+        Old::of(node, self.session, self.reader).map(Arc::new)
     }
 
     /// The models that have the most in common with a file; among equals those whose path ends like its

@@ -14,9 +14,12 @@ use crate::error::{Problem, ProblemKind};
 use crate::format::tree::{EXT_SQLITE, EXT_SQLITE_FILES, Node};
 use crate::format::wire::{Extension, encode};
 use crate::source::sqlite::{
-    Captor, Image, NotCaptured, SMALL_BYTES, SqliteMode, SqliteOptions, belongs_to, wal_bytes_of,
+    Captor, Image, NotCaptured, SqliteMode, SqliteOptions, belongs_to, wal_bytes_of,
 };
 use crate::source::{At, Change, Segment, SourceFile, Stat, is_sqlite_header, restat, shown};
+
+/// Databases from this size on are cut into units, whichever way they are read.
+pub const UNITS_FROM_BYTES: u64 = 512 << 10;
 
 /// Where a file's content comes from.
 #[allow(clippy::large_enum_variant, reason = "one for each file at hand, and most are the large one")]
@@ -63,15 +66,6 @@ impl Source {
     /// Is it an image?
     pub fn is_image(&self) -> bool {
         matches!(self, Self::Image(_))
-    }
-
-    /// Bytes a page, of a database's image: the grid of its content.
-    #[allow(dead_code, reason = "for the layout of databases, which is not there yet")]
-    pub fn page_size(&self) -> Option<u32> {
-        match self {
-            Self::File(_) => None,
-            Self::Image(image) => Some(image.page_size()),
-        }
     }
 
     /// To be asked after the last read: did a change meanwhile spoil what was read?
@@ -125,14 +119,16 @@ pub fn source_of(
 ) -> Result<(ToRead, Source), Box<Outcome>> {
     let options = tools.sqlite;
     let mut first = [0; 16];
-    let is_database = options.mode != SqliteMode::Off
-        && opened.size() >= first.len() as u64
+    let is_database = opened.size() >= first.len() as u64
         && opened.read_at(0, &mut first).is_ok()
         && is_sqlite_header(&first);
-    if !is_database {
+    let large = |bytes: u64| whole && bytes >= UNITS_FROM_BYTES;
+    if is_database && large(opened.size()) {
+        return Err(Outcome::postponed(file));
+    }
+    if !is_database || options.mode == SqliteMode::Off {
         return Ok((file, Source::File(opened)));
     }
-    let large = |bytes: u64| whole && bytes > SMALL_BYTES;
     if large(opened.size() + wal_bytes_of(&file.at)) {
         return Err(Outcome::postponed(file));
     }

@@ -70,6 +70,12 @@ impl Familiar {
         Self(chunks)
     }
 
+    /// Does this chunk begin at `offset`?
+    pub fn is_at(&self, offset: u64, len: u32, id: BlobId) -> bool {
+        let found = self.0.binary_search_by_key(&offset, |chunk| chunk.offset);
+        found.is_ok_and(|at| self.0[at].len == len && self.0[at].id == id)
+    }
+
     /// Those that stand one after the other from `offset` on, where a chunk begins, lie in `window`
     /// and are what they were. `regions` are those of this stretch of the file. Runs in the
     /// current pool.

@@ -23,6 +23,7 @@ mod parent;
 mod reading;
 mod seams;
 mod tally;
+mod units;
 
 pub use ancestry::Named;
 pub use options::{Parent, SnapshotOptions, SnapshotReport};

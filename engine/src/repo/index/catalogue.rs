@@ -41,7 +41,7 @@ struct Stored {
 }
 
 impl Record for Stored {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     const LIMIT_BYTES: usize = 1 << 30;
     const WHAT: &'static str = "catalogue";
 }

@@ -1,4 +1,5 @@
-//! The index in sled: key = blob kind, id, pack number; value = the place.
+//! The index in sled: key = blob kind, id, pack number; value = the place. What a frame is decoded against
+//! stands beside it, once for all its blobs: key = pack number, offset; value = edges and blobs.
 //!
 //! sled panics on some damaged files, so every call goes through [`guarded`]; whatever
 //! happens there, the caller builds another index from the sealed objects. Several copies
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::format::bytes::{Put, Take};
-use crate::format::frame::Edge;
+use crate::format::frame::{BLOB_LEN, EDGE_LEN, Edge, FrameBlob, FrameRecord};
 use crate::format::index::IndexedPack;
 use crate::id::{BlobId, BlobRef};
 use crate::repo::index::inventory::key;
@@ -25,6 +26,8 @@ const COUNT_KEY: &[u8] = b"entries";
 pub struct DiskIndex {
     db: sled::Db,
     blobs: sled::Tree,
+    /// Frames that have edges.
+    frames: sled::Tree,
 }
 
 fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T> {
@@ -67,27 +70,24 @@ impl DiskIndex {
                 .flush_every_ms(None)
                 .mode(sled::Mode::HighThroughput)
                 .open()?;
-            let blobs = db.open_tree("blobs")?;
-            Ok(Self { db, blobs })
+            let (blobs, frames) = (db.open_tree("blobs")?, db.open_tree("frames")?);
+            Ok(Self { db, blobs, frames })
         })
     }
 }
 
 fn encode_place(place: &Place) -> Vec<u8> {
-    let mut put = Put::with_capacity(24 + place.edges.len() * 34);
+    let mut put = Put::with_capacity(24);
     put.u32(place.offset).u32(place.stored_len).u32(place.plain_len);
     put.u8(place.encoding).u8(place.codec_version).u8(place.height);
     put.u32(place.blob_offset).u32(place.blob_len);
-    for edge in &place.edges {
-        put.u8(edge.how).u8(edge.kind).bytes(edge.id.as_bytes());
-    }
     put.0
 }
 
 fn decode_place(key: &[u8], value: &[u8]) -> Option<Place> {
     let pack = PackNumber::from_be_bytes(key.get(33..)?.try_into().ok()?);
     let mut take = Take(value);
-    let mut place = Place {
+    Some(Place {
         pack,
         offset: take.u32().ok()?,
         stored_len: take.u32().ok()?,
@@ -98,15 +98,64 @@ fn decode_place(key: &[u8], value: &[u8]) -> Option<Place> {
         blob_offset: take.u32().ok()?,
         blob_len: take.u32().ok()?,
         edges: Vec::new(),
-    };
-    while !take.0.is_empty() {
-        place.edges.push(Edge {
-            how: take.u8().ok()?,
-            kind: take.u8().ok()?,
-            id: BlobId(take.array().ok()?),
-        });
+    })
+    .filter(|_| take.0.is_empty())
+}
+
+fn frame_key(pack: PackNumber, offset: u32) -> [u8; 8] {
+    let mut key = [0; 8];
+    key[..4].copy_from_slice(&pack.to_be_bytes());
+    key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn encode_frame(frame: &FrameRecord) -> Vec<u8> {
+    let mut put = Put::with_capacity(1 + frame.edges.len() * EDGE_LEN + frame.blobs.len() * BLOB_LEN);
+    put.u8(u8::try_from(frame.edges.len()).unwrap_or(u8::MAX));
+    for edge in &frame.edges {
+        put.u8(edge.how).u8(edge.kind).bytes(edge.id.as_bytes());
     }
-    Some(place)
+    for blob in &frame.blobs {
+        put.u8(blob.kind).u32(blob.len).bytes(blob.id.as_bytes());
+    }
+    put.0
+}
+
+fn decode_frame(value: &[u8]) -> Option<(Vec<Edge>, Vec<FrameBlob>)> {
+    let mut take = Take(value);
+    let count = take.u8().ok()?;
+    let edge = |take: &mut Take<'_>| {
+        Some(Edge { how: take.u8().ok()?, kind: take.u8().ok()?, id: BlobId(take.array().ok()?) })
+    };
+    let edges = (0..count).map(|_| edge(&mut take)).collect::<Option<_>>()?;
+    let mut blobs = Vec::new();
+    while !take.0.is_empty() {
+        let (kind, len) = (take.u8().ok()?, take.u32().ok()?);
+        blobs.push(FrameBlob { kind, len, id: BlobId(take.array().ok()?) });
+    }
+    Some((edges, blobs))
+}
+
+fn broken() -> sled::Error {
+    sled::Error::Unsupported("a broken entry".into())
+}
+
+impl DiskIndex {
+    fn frame(&self, place: &Place) -> sled::Result<(Vec<Edge>, Vec<FrameBlob>)> {
+        let value = self.frames.get(frame_key(place.pack, place.offset))?;
+        value.and_then(|value| decode_frame(&value)).ok_or_else(broken)
+    }
+
+    fn apply(&self, tree: &sled::Tree, mut rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<()> {
+        rows.sort_unstable();
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut batch = sled::Batch::default();
+            rows.by_ref().take(BATCH).for_each(|(key, value)| batch.insert(key, value));
+            guarded(|| tree.apply_batch(batch))?;
+        }
+        Ok(())
+    }
 }
 
 impl Lookup for DiskIndex {
@@ -117,16 +166,26 @@ impl Lookup for DiskIndex {
                 .scan_prefix(key)
                 .map(|pair| {
                     let (key, value) = pair?;
-                    decode_place(&key, &value)
-                        .ok_or_else(|| sled::Error::Unsupported("a broken entry".into()))
+                    let mut place = decode_place(&key, &value).ok_or_else(broken)?;
+                    if place.height > 0 {
+                        place.edges = self.frame(&place)?.0;
+                    }
+                    Ok(place)
                 })
                 .collect()
         })
     }
 
+    fn blobs_at(&mut self, place: &Place) -> Result<Vec<FrameBlob>> {
+        guarded(|| self.frame(place)).map(|(_, blobs)| blobs)
+    }
+
     fn insert(&mut self, packs: &[(PackNumber, &IndexedPack)]) -> Result<()> {
-        let mut rows = Vec::new();
+        let (mut rows, mut frames) = (Vec::new(), Vec::new());
         for (pack, frame) in packs.iter().flat_map(|(n, pack)| pack.frames.iter().map(move |f| (*n, f))) {
+            if !frame.edges.is_empty() {
+                frames.push((frame_key(pack, frame.offset).to_vec(), encode_frame(frame)));
+            }
             let mut blob_offset = 0;
             for blob in &frame.blobs {
                 let mut row_key = key(blob.kind, &blob.id).to_vec();
@@ -141,20 +200,15 @@ impl Lookup for DiskIndex {
                     height: frame.height,
                     blob_offset,
                     blob_len: blob.len,
-                    edges: frame.edges.clone(),
+                    edges: Vec::new(),
                 };
                 rows.push((row_key, encode_place(&place)));
                 blob_offset += blob.len;
             }
         }
-        rows.sort_unstable();
         let count = rows.len() as u64;
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            let mut batch = sled::Batch::default();
-            rows.by_ref().take(BATCH).for_each(|(key, value)| batch.insert(key, value));
-            guarded(|| self.blobs.apply_batch(batch))?;
-        }
+        self.apply(&self.frames, frames)?;
+        self.apply(&self.blobs, rows)?;
         guarded(|| {
             let before =
                 self.db.get(COUNT_KEY)?.and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?)));

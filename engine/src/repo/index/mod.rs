@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, Result};
-use crate::format::frame::Edge;
+use crate::format::frame::{Edge, FrameBlob};
 use crate::format::index::{IndexObject, IndexedPack};
 use crate::id::{BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
 use crate::repo::Repository;
@@ -82,6 +82,10 @@ pub trait Places: Send + Sync {
     fn places(&self, blob: &BlobRef) -> Result<Vec<Place>>;
     /// What is known of a pack.
     fn pack(&self, number: PackNumber) -> Option<PackInfo>;
+    /// All blobs of the frame at a place, if that spares looking them up one by one.
+    fn blobs_at(&self, _place: &Place) -> Result<Vec<FrameBlob>> {
+        Ok(Vec::new())
+    }
 }
 
 /// The order of [`Places::places`].
@@ -95,6 +99,8 @@ pub fn best_first(places: &mut Vec<Place>, pack: impl Fn(PackNumber) -> Option<P
 pub trait Lookup: Send {
     /// Every place known, in no order.
     fn places(&mut self, blob: &BlobRef) -> Result<Vec<Place>>;
+    /// The blobs of the frame at a place, which has edges.
+    fn blobs_at(&mut self, place: &Place) -> Result<Vec<FrameBlob>>;
     /// Takes in packs under their numbers.
     fn insert(&mut self, packs: &[(PackNumber, &IndexedPack)]) -> Result<()>;
     /// Makes durable what was taken in.
@@ -116,6 +122,8 @@ pub struct Index {
     packs: RwLock<Vec<PackInfo>>,
     standing: HashSet<PackId>,
     backend: Mutex<Backend>,
+    /// What was found out of frames with bases; void once a pack comes or goes.
+    search: Mutex<rely::Search>,
     /// Stands last, as it is dropped last: nobody may open sled before it was closed here.
     lock: Option<CacheLock>,
 }
@@ -160,6 +168,7 @@ impl Index {
             packs: RwLock::default(),
             standing,
             backend: Mutex::new(backend),
+            search: Mutex::default(),
             lock,
         };
         if !new.is_empty() {
@@ -211,6 +220,11 @@ impl Index {
         let mut packs = self.packs.write().unwrap_or_else(|e| e.into_inner());
         *packs = catalogue.judge(&self.standing, |pack| ledger.is_condemned(pack) || ledger.is_bad(pack));
         drop((catalogue, packs));
+        self.forget_search();
+    }
+
+    fn forget_search(&self) {
+        *self.search.lock().unwrap_or_else(|e| e.into_inner()) = rely::Search::default();
     }
 
     /// Takes in this run's own index objects, once they are durable (W4), and vouches for its
@@ -226,6 +240,7 @@ impl Index {
                 catalogue.vouch(snapshot);
             }
         }
+        self.forget_search();
         self.save();
         Ok(())
     }
@@ -349,6 +364,17 @@ impl Places for Index {
 
     fn pack(&self, number: PackNumber) -> Option<PackInfo> {
         self.packs.read().unwrap_or_else(|e| e.into_inner()).get(number as usize).copied()
+    }
+
+    fn blobs_at(&self, place: &Place) -> Result<Vec<FrameBlob>> {
+        let mut backend = self.backend();
+        let blobs = match &mut *backend {
+            Backend::Disk(disk) => disk.blobs_at(place),
+            Backend::Memory(memory) => memory.blobs_at(place),
+            Backend::Closed => Ok(Vec::new()),
+        };
+        // It only spares look-ups, and these find out what is wrong with a file.
+        Ok(blobs.unwrap_or_default())
     }
 }
 

@@ -13,6 +13,7 @@ mod adopt;
 mod against;
 mod commit;
 mod neighbours;
+mod units;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};

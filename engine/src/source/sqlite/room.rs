@@ -7,12 +7,10 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, Mode, OFlags};
-
 use crate::entropy::{Clock, SystemClock};
+use crate::repo::temp;
 
 /// What folders begin with.
 const PREFIX: &str = "ballast-sqlite-";
@@ -56,7 +54,7 @@ impl Room {
     /// A file without a name.
     pub fn file(&self, bytes: u64) -> Result<File, String> {
         self.check(bytes)?;
-        nameless(&self.dir)
+        temp::nameless(&self.dir, PREFIX)
             .map_err(|e| format!("no temporary file can be made in {}: {e}", self.dir.display()))
     }
 
@@ -65,7 +63,7 @@ impl Room {
         self.check(bytes)?;
         sweep(&self.dir, now());
         let failed = |e| format!("no temporary folder can be made in {}: {e}", self.dir.display());
-        let path = self.dir.canonicalize().map_err(failed)?.join(new_name());
+        let path = self.dir.canonicalize().map_err(failed)?.join(temp::new_name(PREFIX));
         DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
         Ok(Folder { path })
     }
@@ -74,25 +72,6 @@ impl Room {
 /// By the clock that stamps files.
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(SystemClock.now_ns()).unwrap_or(0))
-}
-
-fn new_name() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{PREFIX}{}-{}-{count}", std::process::id(), SystemClock.now_ns())
-}
-
-fn nameless(dir: &Path) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    #[cfg(target_os = "linux")]
-    if let Ok(fd) = rustix::fs::openat(CWD, dir, flags | OFlags::TMPFILE, Mode::from_raw_mode(0o600)) {
-        return Ok(fd.into());
-    }
-    let path = dir.join(new_name());
-    let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    let fd = rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o600))?;
-    fs::remove_file(&path)?;
-    Ok(fd.into())
 }
 
 /// A folder with copies of a database's files; removed when it is dropped.

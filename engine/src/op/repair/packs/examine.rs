@@ -9,7 +9,7 @@ use crate::op::repair::packs::salvage::Tally;
 use crate::op::repair::packs::{Fate, PackReport};
 use crate::progress::Progress;
 use crate::repo::holdings::Holdings;
-use crate::repo::inspect::is_known;
+use crate::codec::is_known;
 use crate::repo::packfile;
 use crate::repo::reader::Reader;
 

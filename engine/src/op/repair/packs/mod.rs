@@ -37,7 +37,7 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::index::PackNumber;
 use crate::repo::index::inventory::blob_ref;
-use crate::repo::inspect::is_known;
+use crate::codec::is_known;
 use crate::repo::ledger::Append;
 use crate::repo::outbox::Outbox;
 use crate::repo::reader::Reader;

@@ -15,7 +15,7 @@ use crate::repo::copier::{Copier, Nearby};
 use crate::repo::holdings::Holdings;
 use crate::repo::index::PackNumber;
 use crate::repo::index::inventory::{CopyNumber, FrameNumber, blob_ref};
-use crate::repo::inspect::is_known;
+use crate::codec::is_known;
 use crate::repo::outbox::Outbox;
 
 /// What came of a pack.

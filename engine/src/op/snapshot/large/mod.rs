@@ -10,6 +10,8 @@
 //! sees one sequential pass; each byte is copied once out of the file, and what follows the
 //! last cut once more, to the next window.
 
+mod paged;
+
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::Sender;
@@ -17,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use rayon::ThreadPool;
 
-use super::database::Source;
+use super::database::{Source, UNITS_FROM_BYTES};
 use super::familiar::Familiar;
 use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
@@ -27,7 +29,9 @@ use crate::format::content::Entry;
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::renew::OldLists;
+use crate::source::sqlite::{HEADER_BYTES, Header};
 use crate::source::{Change, Segment};
+use paged::{Paged, Results};
 
 /// New bytes of a window.
 const WINDOW_BYTES: usize = 16 << 20;
@@ -162,24 +166,44 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             problems: Vec::new(),
         };
         let mut kin = None;
+        let mut paged = self.paged(&large);
+        let results = Results { number, done, wrap };
         for segment in large.source.segments() {
             match segment {
                 Segment::Hole { len, .. } => large.parts.push(Part::Entry(Entry::Hole { len })),
                 Segment::Data { offset, len } => {
-                    if !self
-                        .read_data(number, &mut large, offset, len, before, &mut kin, done, wrap, scope)?
-                    {
+                    let complete = match &mut paged {
+                        Some(paged) => {
+                            self.read_units(&mut large, (offset, len), before, paged, &results, scope)?
+                        }
+                        None => {
+                            self.read_data(number, &mut large, offset, len, before, &mut kin, done, wrap, scope)?
+                        }
+                    };
+                    if !complete {
                         large.complete = false;
                         break;
                     }
                 }
             }
         }
+        if let Some(paged) = paged {
+            self.finish_units(paged, &results, scope);
+        }
         if large.source.is_image() && large.complete {
             // Its locks and temporary files are let go of now, not when all is stored.
             large.change = large.source.verify();
         }
         Ok(large)
+    }
+
+    /// If it is a database of some size.
+    fn paged(&self, large: &LargeFile) -> Option<Paged<'a>> {
+        let mut first = [0; HEADER_BYTES];
+        let is_paged = large.source.size() >= UNITS_FROM_BYTES
+            && large.source.read_at(0, &mut first).is_ok()
+            && Header::parse(&first).is_some();
+        is_paged.then(|| Paged::new(self.tools.session.repo().config().sqlite_unit_bytes))
     }
 
     /// One stretch of data; `false` if it could not be read to its end.

@@ -1,0 +1,122 @@
+//! The older copy of a database: its units by offset, how high they stand, their bytes, and what content they
+//! share with others.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use super::anchors::{self, Anchors};
+use crate::codec::grains::{GRAIN_BYTES, grains_of};
+use crate::error::{Error, Result};
+use crate::format::content::Entry;
+use crate::format::tree::Node;
+use crate::id::{BlobId, BlobKind, BlobRef};
+use crate::repo::reader::{BlobBytes, Reader};
+use crate::repo::session::Session;
+
+/// Threads that look for anchors.
+const MAX_THREADS: usize = 8;
+
+/// A chunk of the older copy.
+#[derive(Debug, Clone, Copy)]
+pub struct OldUnit {
+    pub offset: u64,
+    pub len: u32,
+    pub id: BlobId,
+    /// Number of its first grain, counted through all of them.
+    first: u32,
+}
+
+impl OldUnit {
+    /// As a blob.
+    pub fn blob(&self) -> BlobRef {
+        BlobRef::new(BlobKind::Chunk, self.id)
+    }
+}
+
+/// See the module's words.
+pub struct Old<'a> {
+    session: &'a Session,
+    reader: &'a Reader,
+    units: Vec<OldUnit>,
+    anchors: OnceLock<Anchors>,
+}
+
+impl<'a> Old<'a> {
+    /// Of a node; `None` if its content cannot be read, or there is none.
+    pub fn of(node: &Node, session: &'a Session, reader: &'a Reader) -> Option<Self> {
+        let (pieces, _) = reader.pieces(&node.content).ok()?;
+        let (mut units, mut first) = (Vec::with_capacity(pieces.len()), 0u32);
+        for piece in pieces {
+            if let Entry::Chunk { id, len } = piece.entry {
+                units.push(OldUnit { offset: piece.offset, len, id, first });
+                first = first.checked_add(u32::try_from(grains_of(len as usize)).ok()?)?;
+            }
+        }
+        (!units.is_empty()).then(|| Self { session, reader, units, anchors: OnceLock::new() })
+    }
+
+    /// All of them, by offset.
+    pub fn units(&self) -> &[OldUnit] {
+        &self.units
+    }
+
+    /// The one that begins at `offset`.
+    pub fn at(&self, offset: u64) -> Option<usize> {
+        self.units.binary_search_by_key(&offset, |unit| unit.offset).ok()
+    }
+
+    /// The unit that has a grain, and which of its grains that is.
+    pub fn of_grain(&self, grain: u32) -> (usize, u32) {
+        let at = self.units.partition_point(|unit| unit.first <= grain).saturating_sub(1);
+        (at, grain - self.units[at].first)
+    }
+
+    /// How high it stands; `None` if it may not be relied on.
+    pub fn height(&self, at: usize) -> Result<Option<u8>> {
+        self.session.index().height_of(&self.units[at].blob())
+    }
+
+    /// Its bytes, its id recomputed, from no higher than `height`; `None` if they cannot be had.
+    pub fn bytes(&self, at: usize, height: u8) -> Result<Option<BlobBytes>> {
+        match self.reader.base_bytes_up_to(&self.units[at].blob(), height) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error @ (Error::Interrupted | Error::Internal(_))) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// These will be wanted soon: it is quicker to have them decoded together.
+    pub fn prepare(&self, which: impl Iterator<Item = usize>) -> Result<()> {
+        let blobs: Vec<BlobRef> = which.map(|at| self.units[at].blob()).collect();
+        self.reader.prepare(&blobs)
+    }
+
+    /// What its content is found again by.
+    pub fn anchors(&self) -> Result<&Anchors> {
+        if let Some(anchors) = self.anchors.get() {
+            return Ok(anchors);
+        }
+        self.prepare(0..self.units.len())?;
+        let bytes = self.units.iter().map(|unit| u64::from(unit.len)).sum();
+        let (spacing, next, all) = (anchors::spacing_log(bytes), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = || -> Result<()> {
+            let mut found = Vec::new();
+            while let Some(unit) = self.units.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Ok(bytes) = self.reader.base_bytes(&unit.blob()) {
+                    let grain = |at: usize| unit.first + u32::try_from(at / GRAIN_BYTES).unwrap_or(0);
+                    anchors::scan(&bytes, spacing, |at, hash| found.push((hash, grain(at))));
+                }
+            }
+            all.lock().unwrap_or_else(|e| e.into_inner()).extend(found);
+            Ok(())
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let gone = |_| Err(Error::Internal("a thread that looks for anchors panicked".into()));
+            handles.into_iter().map(|h| h.join().unwrap_or_else(gone)).fold(Ok(()), Result::and)
+        })?;
+        let all = all.into_inner().unwrap_or_else(|e| e.into_inner());
+        Ok(self.anchors.get_or_init(|| Anchors::new(spacing, all)))
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading deltas by grains ([`crate::codec::grains`]): chains of a database's daily copies.
+//!
+//! A unit's old versions lie in a frame of each day, each frame takes grains from hundreds of others, and
+//! these from theirs: decoded one by one, with whatever a cache still holds, that would take a multiple of
+//! all there is at every level. So all frames that are wanted, and those they stand on, are found first and
+//! then decoded once each, the lowest first ([`plan`]). Of each only its new grains are decoded; what
+//! it copies is a place in the [`spool`], and pages that did not change are not touched.
+//!
+//! What is between stays unverified: a wrong grain makes the wanted blob wrong, whose id the reader recomputes
+//! before a byte of it leaves (invariant 5). A writer asks for each blob it names as a base, so
+//! that its id is recomputed, too (invariant 2).
+//!
+//! Memory: 48 MiB of the spool; four bytes for each grain of the frames at hand; for each thread one frame, as
+//! it is stored and decoded, and its prefix: some 20 MiB at the usual sizes. What was decoded is kept for the
+//! reader's next wish until it is more than [`MAX_SPOOL_BYTES`] or [`MAX_FRAMES`].
+
+mod plan;
+mod spool;
+
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+
+use crate::codec::grains::{GRAIN_BYTES, grains_of};
+use crate::error::{Error, Result};
+use crate::id::{BlobRef, PackId};
+use crate::repo::index::Place;
+use crate::repo::reader::Reader;
+pub use plan::{Failure, Failures};
+use spool::{At, STEP_BYTES, Spool};
+
+/// What is kept between two wishes, in the spool.
+const MAX_SPOOL_BYTES: u64 = 4 << 30;
+/// The same, frames.
+const MAX_FRAMES: usize = 100_000;
+
+/// Pack, offset and height, as in the reader's cache.
+type FrameKey = (PackId, u32, u8);
+/// A blob in a frame: by its offset there.
+type Spot = (FrameKey, u32);
+
+/// What was decoded.
+#[derive(Debug, Default)]
+pub struct Cloth {
+    spool: Spool,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Of frames by grains: where each of their grains lies.
+    woven: HashMap<FrameKey, Arc<[At]>>,
+    /// Of other frames: where a blob lies.
+    plain: HashMap<Spot, At>,
+}
+
+/// Where a blob's grains lie.
+#[derive(Debug, Clone)]
+enum Threads {
+    Plain(At),
+    Woven(Arc<[At]>, usize),
+}
+
+impl Threads {
+    fn grain(&self, number: usize) -> Option<At> {
+        match self {
+            Self::Plain(at) => Some(at + (number * GRAIN_BYTES / STEP_BYTES) as u32),
+            Self::Woven(all, first) => all.get(first + number).copied(),
+        }
+    }
+}
+
+impl Cloth {
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn threads(&self, spot: &Spot) -> Option<Threads> {
+        let known = self.known();
+        if let Some(at) = known.plain.get(spot) {
+            return Some(Threads::Plain(*at));
+        }
+        let (frame, offset) = spot;
+        let all = known.woven.get(frame)?;
+        let offset = *offset as usize;
+        offset.is_multiple_of(GRAIN_BYTES).then(|| Threads::Woven(all.clone(), offset / GRAIN_BYTES))
+    }
+
+    /// The bytes of a blob that was woven into it. Its id is not recomputed yet.
+    pub fn read(&self, key: FrameKey, place: &Place, out: &mut [u8]) -> Result<()> {
+        let missing = || Error::Internal("a blob that was not woven".into());
+        let threads = self.threads(&(key, place.blob_offset)).ok_or_else(missing)?;
+        self.gather(&threads, 0..grains_of(out.len()), out)
+    }
+
+    /// Some grains of a blob, one after the other; the last fills what is left of `out`.
+    fn gather(&self, threads: &Threads, grains: std::ops::Range<usize>, out: &mut [u8]) -> Result<()> {
+        let missing = || Error::Internal("a grain that was not woven".into());
+        let mut grains = grains.peekable();
+        let mut from = 0;
+        while let Some(first) = grains.next() {
+            let at = threads.grain(first).ok_or_else(missing)?;
+            let (mut next, mut count) = (at, 1);
+            // Neighbours in the spool are read at once.
+            while let Some(number) = grains.peek() {
+                next += (GRAIN_BYTES / STEP_BYTES) as u32;
+                if threads.grain(*number) != Some(next) {
+                    break;
+                }
+                grains.next();
+                count += 1;
+            }
+            let to = (from + count * GRAIN_BYTES).min(out.len());
+            self.spool.read(at, out.get_mut(from..to).ok_or_else(missing)?)?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        let known = self.known();
+        self.spool.bytes() > MAX_SPOOL_BYTES || known.woven.len() + known.plain.len() > MAX_FRAMES
+    }
+}
+
+/// A blob that is wanted, in this very copy.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which.
+    pub blob: BlobRef,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// See the module's words.
+#[derive(Debug, Default)]
+pub struct Loom {
+    cloth: RwLock<Arc<Cloth>>,
+    weaving: Mutex<()>,
+}
+
+thread_local! {
+    /// This thread decodes frames for a plan. Should one of them need another plan (a difference of another kind
+    /// that stands on a unit), it is made at once: it only needs what is lower.
+    static WEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Loom {
+    /// Decodes what is wanted, as far as that was not done before. What cannot be decoded is not in the cloth;
+    /// why comes with it.
+    pub fn weave(&self, reader: &Reader, wanted: &[Wanted]) -> Result<(Arc<Cloth>, Failures)> {
+        let nested = WEAVES.get();
+        let _one = (!nested).then(|| self.weaving.lock().unwrap_or_else(|e| e.into_inner()));
+        let cloth = {
+            let mut cloth = self.cloth.write().unwrap_or_else(|e| e.into_inner());
+            if !nested && cloth.is_full() {
+                *cloth = Arc::default();
+            }
+            cloth.clone()
+        };
+        let failures = plan::weave(reader, &cloth, wanted)?;
+        Ok((cloth, failures))
+    }
+}

@@ -1,0 +1,399 @@
+//! Which frames are to be decoded for what is wanted, and in which order; and their decoding.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::spool::{At, STEP_BYTES};
+use super::{Cloth, FrameKey, Spot, Threads, WEAVES, Wanted};
+use crate::codec;
+use crate::codec::grains::{GRAIN_BYTES, NEW, Recipe, grains_of};
+use crate::error::{Error, Malformed, Result};
+use crate::format::content::{Entry, MAX_LIST_DEPTH};
+use crate::format::frame::Edge;
+use crate::id::{BlobId, BlobKind, BlobRef, ObjectName};
+use crate::repo::frames;
+use crate::repo::index::{Place, Places};
+use crate::repo::reader::Reader;
+
+/// Rounds with other copies of what could not be decoded.
+const ROUNDS: usize = 4;
+/// More threads do not pay: the higher frames of a chain wait for the lower ones.
+const MAX_THREADS: usize = 8;
+
+/// Why a frame could not be decoded.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// It is damaged itself.
+    Own(String),
+    /// This base of it cannot be had.
+    Base(BlobRef, String),
+}
+
+/// By frame.
+pub type Failures = HashMap<FrameKey, Failure>;
+
+/// One frame to be decoded.
+struct Job {
+    object: ObjectName,
+    epoch: u16,
+    place: Place,
+    by_grains: bool,
+    /// Offset and length of the blobs that are wanted, of a frame that is not by grains.
+    blobs: Vec<(u32, u32)>,
+    /// What the edges stand for, in order, with its length.
+    bases: Vec<(BlobRef, Spot, u32)>,
+}
+
+struct Plan<'a> {
+    reader: &'a Reader,
+    places: Arc<dyn Places>,
+    cloth: &'a Cloth,
+    bad: &'a HashSet<FrameKey>,
+    jobs: HashMap<FrameKey, Job>,
+    /// Frames whose edges were not followed yet.
+    todo: Vec<FrameKey>,
+    /// Copies that were taken, and others that stand in frames of the plan.
+    copies: HashMap<BlobRef, (Spot, u32)>,
+    failures: Failures,
+}
+
+/// Decodes what is wanted and what that stands on. An error is the user's wish to stop, or no room.
+pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Wanted]) -> Result<Failures> {
+    let mut bad = HashSet::new();
+    let mut failures = Failures::new();
+    for _ in 0..ROUNDS {
+        let mut plan = Plan {
+            reader,
+            places: reader.places(),
+            cloth,
+            bad: &bad,
+            jobs: HashMap::new(),
+            todo: Vec::new(),
+            copies: HashMap::new(),
+            failures: Failures::new(),
+        };
+        for one in wanted {
+            plan.add(&one.place)?;
+        }
+        plan.follow()?;
+        plan.run()?;
+        failures = plan.failures;
+        let own = failures.iter().filter(|(_, failure)| matches!(failure, Failure::Own(_)));
+        let own: Vec<FrameKey> = own.map(|(key, _)| *key).filter(|key| !bad.contains(key)).collect();
+        if own.is_empty() {
+            break;
+        }
+        bad.extend(own);
+    }
+    Ok(failures)
+}
+
+impl Plan<'_> {
+    /// Takes the frame at a place into the plan, unless what is wanted of it is there already.
+    fn add(&mut self, place: &Place) -> Result<Spot> {
+        let pack = self.places.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
+        let key = (pack.id, place.offset, place.height);
+        let spot = (key, place.blob_offset);
+        if self.cloth.threads(&spot).is_some() {
+            return Ok(spot);
+        }
+        let by_grains = codec::is_by_grains(place.encoding, place.codec_version) && !place.edges.is_empty();
+        if !self.jobs.contains_key(&key) {
+            let job = Job {
+                object: pack.id.into(),
+                epoch: pack.epoch,
+                place: place.clone(),
+                by_grains,
+                blobs: Vec::new(),
+                bases: Vec::new(),
+            };
+            self.jobs.insert(key, job);
+            if by_grains {
+                self.todo.push(key);
+                let mut offset = 0;
+                for blob in self.places.blobs_at(place)? {
+                    if let Some(kind) = BlobKind::from_byte(blob.kind) {
+                        let blob_ref = BlobRef::new(kind, blob.id);
+                        self.copies.entry(blob_ref).or_insert(((key, offset), blob.len));
+                    }
+                    offset = offset.saturating_add(blob.len);
+                }
+            }
+        }
+        if let Some(job) = self.jobs.get_mut(&key).filter(|job| !job.by_grains) {
+            let blob = (place.blob_offset, place.blob_len);
+            if !job.blobs.contains(&blob) {
+                job.blobs.push(blob);
+            }
+        }
+        Ok(spot)
+    }
+
+    /// A copy of a blob below `height`, taken into the plan.
+    fn base(&mut self, blob: &BlobRef, height: u8) -> Result<Option<(Spot, u32)>> {
+        let known = self.copies.get(blob).filter(|((key, _), _)| key.2 < height && !self.bad.contains(key));
+        if let Some(known) = known {
+            return Ok(Some(*known));
+        }
+        for place in self.places.places(blob)? {
+            let Some(pack) = self.places.pack(place.pack) else { continue };
+            if place.height < height && !self.bad.contains(&(pack.id, place.offset, place.height)) {
+                let spot = self.add(&place)?;
+                self.copies.insert(*blob, (spot, place.blob_len));
+                return Ok(Some((spot, place.blob_len)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Follows edges down to frames that are not by grains.
+    fn follow(&mut self) -> Result<()> {
+        while let Some(key) = self.todo.pop() {
+            let Some(job) = self.jobs.get_mut(&key) else { continue };
+            let edges = std::mem::take(&mut job.place.edges);
+            let bases = self.bases(&edges, key.2);
+            match (bases, self.jobs.get_mut(&key)) {
+                (Ok(Ok(bases)), Some(job)) => {
+                    job.bases = bases;
+                    job.place.edges = edges;
+                }
+                (Ok(Err(failure)), _) => {
+                    self.jobs.remove(&key);
+                    self.failures.insert(key, failure);
+                }
+                (Err(error), _) => return Err(error),
+                (Ok(Ok(_)), None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn bases(
+        &mut self,
+        edges: &[Edge],
+        height: u8,
+    ) -> Result<std::result::Result<Vec<(BlobRef, Spot, u32)>, Failure>> {
+        let mut bases = Vec::with_capacity(edges.len());
+        for edge in edges {
+            let blobs = match self.blobs_of(edge, height)? {
+                Ok(blobs) => blobs,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            for blob in blobs {
+                match self.base(&blob, height)? {
+                    Some((spot, len)) => bases.push((blob, spot, len)),
+                    None => {
+                        let reason = "no copy of it below the frame that needs it can be read";
+                        return Ok(Err(Failure::Base(blob, reason.into())));
+                    }
+                }
+            }
+        }
+        Ok(Ok(bases))
+    }
+
+    /// The blobs that an edge stands for.
+    fn blobs_of(&self, edge: &Edge, height: u8) -> Result<std::result::Result<Vec<BlobRef>, Failure>> {
+        let kind = BlobKind::from_byte(edge.kind);
+        match (edge.how, kind) {
+            (0, Some(kind)) => Ok(Ok(vec![BlobRef::new(kind, edge.id)])),
+            (1, Some(BlobKind::List)) => {
+                let mut out = Vec::new();
+                match self.described(edge.id, height, 0, &mut out) {
+                    Ok(()) => Ok(Ok(out)),
+                    Err(error @ (Error::Internal(_) | Error::Interrupted)) => Err(error),
+                    Err(error) => {
+                        let list = BlobRef::new(BlobKind::List, edge.id);
+                        Ok(Err(Failure::Base(list, error.to_string())))
+                    }
+                }
+            }
+            _ => Ok(Err(Failure::Own(format!("has an edge of kind {}/{}", edge.how, edge.kind)))),
+        }
+    }
+
+    fn described(&self, list: BlobId, height: u8, depth: usize, out: &mut Vec<BlobRef>) -> Result<()> {
+        let refuse = |why: &str| Err(Error::corrupt(format!("content list {}", list.short()), why));
+        if depth > MAX_LIST_DEPTH || out.len() > 1 << 20 {
+            return refuse("is nested too deep, or too long");
+        }
+        for entry in self.reader.list_below(list, height)?.entries {
+            match entry {
+                Entry::Chunk { id, .. } => out.push(BlobRef::new(BlobKind::Chunk, id)),
+                Entry::List { id, .. } => self.described(id, height, depth + 1, out)?,
+                _ => return refuse("describes more than chunks"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes all frames, the lowest first.
+    fn run(&mut self) -> Result<()> {
+        let mut order: Vec<FrameKey> = self.jobs.keys().copied().collect();
+        order.sort_unstable_by_key(|(pack, offset, height)| (*height, *pack, *offset));
+        let mut rest = &order[..];
+        while let Some(first) = rest.first() {
+            let (wave, after) = rest.split_at(rest.partition_point(|key| key.2 <= first.2));
+            rest = after;
+            let done = self.wave(wave)?;
+            let mut known = self.cloth.known.write().unwrap_or_else(|e| e.into_inner());
+            for (key, made) in done {
+                match made {
+                    Made::Woven(threads) => drop(known.woven.insert(key, threads)),
+                    Made::Plain(blobs) => {
+                        known.plain.extend(blobs.into_iter().map(|(offset, at)| ((key, offset), at)));
+                    }
+                    Made::Nothing(failure) => drop(self.failures.insert(key, failure)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frames of one height do not need each other.
+    fn wave(&self, keys: &[FrameKey]) -> Result<Vec<(FrameKey, Made)>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::with_capacity(keys.len()));
+        let work = || -> Result<()> {
+            let before = WEAVES.replace(true);
+            let result = (|| {
+                while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let Some(job) = self.jobs.get(key) else { continue };
+                    let made = self.decode(job)?;
+                    done.lock().unwrap_or_else(|e| e.into_inner()).push((*key, made));
+                }
+                Ok(())
+            })();
+            WEAVES.set(before);
+            result
+        };
+        if threads <= 1 || keys.len() == 1 {
+            work()?;
+        } else {
+            std::thread::scope(|scope| {
+                let work = &work;
+                let handles: Vec<_> = (0..threads.min(keys.len())).map(|_| scope.spawn(work)).collect();
+                let gone = |_| Err(Error::Internal("a decoding thread panicked".into()));
+                handles.into_iter().map(|h| h.join().unwrap_or_else(gone)).fold(Ok(()), Result::and)
+            })?;
+        }
+        Ok(done.into_inner().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    fn decode(&self, job: &Job) -> Result<Made> {
+        let made = if job.by_grains { self.by_grains(job) } else { self.plain(job) };
+        match made {
+            Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
+            Err(Error::Missing { blob, reason }) => {
+                Ok(Made::Nothing(Failure::Own(format!("stands on {blob}: {reason}"))))
+            }
+            Err(error) => Ok(Made::Nothing(Failure::Own(error.to_string()))),
+            Ok(made) => Ok(made),
+        }
+    }
+
+    fn plain(&self, job: &Job) -> Result<Made> {
+        let plain = self.reader.read_frame(&job.object, job.epoch, &job.place)?;
+        let mut blobs = Vec::with_capacity(job.blobs.len());
+        for (offset, len) in &job.blobs {
+            let start = *offset as usize;
+            let bytes = plain.get(start..start + *len as usize).ok_or_else(|| {
+                Error::corrupt(&job.object, format!("frame at {} is shorter than its blobs", job.place.offset))
+            })?;
+            blobs.push((*offset, self.cloth.spool.append(bytes)?));
+        }
+        Ok(Made::Plain(blobs))
+    }
+
+    fn by_grains(&self, job: &Job) -> Result<Made> {
+        let damaged = |e: Malformed| e.of(format!("{}, frame at {}", job.object, job.place.offset));
+        let mut bases = Vec::with_capacity(job.bases.len());
+        let mut first = 0usize;
+        for (blob, spot, len) in &job.bases {
+            let Some(threads) = self.cloth.threads(spot) else {
+                let why = match self.failures.get(&spot.0) {
+                    Some(Failure::Own(why)) => why.clone(),
+                    Some(Failure::Base(blob, why)) => format!("it stands on {blob}: {why}"),
+                    None => "it could not be decoded".into(),
+                };
+                return Ok(Made::Nothing(Failure::Base(*blob, why)));
+            };
+            bases.push(Base { first, len: *len as usize, threads });
+            first += grains_of(*len as usize);
+        }
+        let bases = Bases(bases);
+        let encoded = frames::fetch_encoded(self.reader.repo(), &job.object, job.epoch, &job.place)?;
+        let lens: Vec<u32> = job.bases.iter().map(|(.., len)| *len).collect();
+        let plain_len = job.place.plain_len as usize;
+        let recipe = Recipe::read(&encoded, &lens, plain_len).map_err(damaged)?;
+        let mut prefix = Vec::new();
+        bases.gather(self.cloth, &recipe.prefix, &mut prefix)?;
+        let mut new = vec![0; recipe.new_bytes];
+        recipe.new_grains(&prefix, &mut new).map_err(damaged)?;
+        drop(prefix);
+        let mut next = if new.is_empty() { 0 } else { self.cloth.spool.append(&new)? };
+        let mut threads: Vec<At> = Vec::with_capacity(recipe.grains.len());
+        for (number, grain) in recipe.grains.iter().enumerate() {
+            if *grain == NEW {
+                threads.push(next);
+                next += (GRAIN_BYTES / STEP_BYTES) as u32;
+                continue;
+            }
+            let wanted = (plain_len - number * GRAIN_BYTES).min(GRAIN_BYTES);
+            let (base, within) = bases.find(*grain)?;
+            let at = base.threads.grain(within).filter(|_| base.grain_len(within) == wanted);
+            threads.push(at.ok_or_else(|| damaged(Malformed::new("copies a grain of another length")))?);
+        }
+        Ok(Made::Woven(threads.into()))
+    }
+}
+
+enum Made {
+    Woven(Arc<[At]>),
+    Plain(Vec<(u32, At)>),
+    Nothing(Failure),
+}
+
+struct Base {
+    first: usize,
+    len: usize,
+    threads: Threads,
+}
+
+impl Base {
+    fn grain_len(&self, within: usize) -> usize {
+        self.len.saturating_sub(within * GRAIN_BYTES).min(GRAIN_BYTES)
+    }
+}
+
+struct Bases(Vec<Base>);
+
+impl Bases {
+    fn find(&self, grain: u32) -> Result<(&Base, usize)> {
+        let grain = grain as usize;
+        let after = self.0.partition_point(|base| base.first <= grain);
+        let base = after.checked_sub(1).map(|at| &self.0[at]).filter(|b| grain - b.first < grains_of(b.len));
+        let base = base.ok_or_else(|| Error::corrupt("a frame", "names a grain that its bases do not have"))?;
+        Ok((base, grain - base.first))
+    }
+
+    /// Grains one after the other, neighbours of one base at once.
+    fn gather(&self, cloth: &Cloth, grains: &[u32], out: &mut Vec<u8>) -> Result<()> {
+        let mut rest = grains;
+        while let Some(first) = rest.first() {
+            let (base, within) = self.find(*first)?;
+            let most = grains_of(base.len) - within;
+            let count = rest.iter().zip(*first..).take(most).take_while(|(a, b)| **a == *b).count();
+            let len = (base.len - within * GRAIN_BYTES).min(count * GRAIN_BYTES);
+            let from = out.len();
+            out.resize(from + len, 0);
+            cloth.gather(&base.threads, within..within + count, &mut out[from..])?;
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Where the threads of a [`Loom`](super::Loom) lie: in memory, and beyond that in a temporary file without a name.
+//! Only ever appended to.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, MutexGuard, RwLock};
+
+use crate::error::{Error, Result};
+use crate::repo::temp;
+
+/// What one step of a place stands for, so that a place fits into four bytes.
+pub const STEP_BYTES: usize = 16;
+/// Kept in memory.
+const MEMORY_BYTES: usize = 48 << 20;
+
+/// A place in the spool, in steps.
+pub type At = u32;
+
+#[derive(Debug, Default)]
+struct Ends {
+    memory: usize,
+    /// Made when it is needed.
+    file: Option<std::sync::Arc<File>>,
+    file_bytes: u64,
+}
+
+/// See the module's words.
+#[derive(Debug, Default)]
+pub struct Spool {
+    memory: RwLock<Vec<u8>>,
+    ends: Mutex<Ends>,
+}
+
+impl Spool {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Bytes in it.
+    pub fn bytes(&self) -> u64 {
+        let ends = self.ends();
+        ends.memory as u64 + ends.file_bytes
+    }
+
+    /// Takes bytes in.
+    pub fn append(&self, bytes: &[u8]) -> Result<At> {
+        let room = bytes.len().next_multiple_of(STEP_BYTES);
+        let mut ends = self.ends();
+        if ends.memory + room <= MEMORY_BYTES {
+            let mut memory = self.memory.write().unwrap_or_else(|e| e.into_inner());
+            let at = ends.memory;
+            ends.memory += room;
+            memory.extend_from_slice(bytes);
+            memory.resize(ends.memory, 0);
+            return step(at as u64);
+        }
+        let dir = std::env::temp_dir();
+        if ends.file.is_none() {
+            let made = temp::nameless(&dir, "ballast-spool-").map_err(|e| Error::io(&dir, e))?;
+            ends.file = Some(std::sync::Arc::new(made));
+        }
+        let at = ends.file_bytes;
+        let place = step(MEMORY_BYTES as u64 + at)?;
+        ends.file_bytes += room as u64;
+        let file = ends.file.clone();
+        drop(ends);
+        match file {
+            Some(file) => file.write_all_at(bytes, at).map_err(|e| Error::io(&dir, e)).map(|()| place),
+            None => Err(Error::Internal("a spool without a file".into())),
+        }
+    }
+
+    /// Reads what was taken in.
+    pub fn read(&self, at: At, out: &mut [u8]) -> Result<()> {
+        let at = at as usize * STEP_BYTES;
+        let beyond = || Error::Internal("a place beyond its spool".into());
+        if at < MEMORY_BYTES {
+            let memory = self.memory.read().unwrap_or_else(|e| e.into_inner());
+            out.copy_from_slice(memory.get(at..at + out.len()).ok_or_else(beyond)?);
+            return Ok(());
+        }
+        let file = self.ends().file.clone().ok_or_else(beyond)?;
+        file.read_exact_at(out, (at - MEMORY_BYTES) as u64).map_err(|e| Error::io(std::env::temp_dir(), e))
+    }
+}
+
+fn step(at: u64) -> Result<At> {
+    At::try_from(at / STEP_BYTES as u64).map_err(|_| Error::Internal("a database that is too large".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_file_are_one() {
+        let spool = Spool::default();
+        let piece = |n: usize| vec![n as u8 + 1; 7 << 20 | n];
+        let places: Vec<At> = (0..12).map(|n| spool.append(&piece(n)).unwrap()).collect();
+        assert!(spool.bytes() > MEMORY_BYTES as u64 + (20 << 20), "some of it lies in the file");
+        for (n, at) in places.iter().enumerate() {
+            let mut out = vec![0; piece(n).len()];
+            spool.read(*at, &mut out).unwrap();
+            assert!(out == piece(n));
+        }
+        assert!(spool.read(At::MAX, &mut [0; 1]).is_err());
+    }
+}
