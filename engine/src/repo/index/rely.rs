@@ -8,12 +8,14 @@
 //! Memory: some 90 bytes for each blob in a frame with bases that was met, at most [`MAX_KNOWN`] of them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::error::Result;
-use crate::format::frame::{Edge, FrameRecord};
-use crate::id::{BlobKind, BlobRef};
+use crate::error::{Error, Result};
+use crate::format::content::Entry;
+use crate::format::frame::Edge;
+use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::index::{Index, PackNumber, Place, Places};
+use crate::repo::reader::Reader;
 
 /// A copy that can be decoded, with all that this takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +57,26 @@ pub(super) struct Search {
     numbers: HashMap<(PackNumber, u32), usize>,
     /// Copies beside others in frames that can be decoded: height and frame. Any of them does for a base.
     beside: HashMap<BlobRef, (u8, usize)>,
+    /// What lists lead to.
+    lists: HashMap<BlobId, Arc<[BlobRef]>>,
+}
+
+/// The chunks and lists below a list.
+fn described(reader: &Reader, list: BlobId) -> Result<Vec<BlobRef>> {
+    let (mut all, mut lists) = (Vec::new(), vec![list]);
+    while let Some(list) = lists.pop() {
+        for entry in reader.list(list)?.entries {
+            match entry {
+                Entry::Chunk { id, .. } => all.push(BlobRef::new(BlobKind::Chunk, id)),
+                Entry::List { id, .. } if all.len() < MAX_KNOWN => {
+                    all.push(BlobRef::new(BlobKind::List, id));
+                    lists.push(id);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// A copy that can be decoded: its pack, or its frame if that has bases.
@@ -74,7 +96,7 @@ impl Found {
 }
 
 impl Search {
-    fn below(&mut self, index: &Index, blob: &BlobRef, ceiling: u16) -> Result<Option<Found>> {
+    fn below(&mut self, index: &Index, reader: &Reader, blob: &BlobRef, ceiling: u16) -> Result<Option<Found>> {
         let floor = match self.known.get(blob) {
             Some(Known::Copy(height, frame)) => {
                 return Ok((u16::from(*height) < ceiling).then_some(Found::Frame(*height, *frame)));
@@ -84,12 +106,13 @@ impl Search {
             None => 0,
         };
         let places = index.usable_places(blob)?;
-        self.among(index, blob, places, floor, ceiling)
+        self.among(index, reader, blob, places, floor, ceiling)
     }
 
     fn among(
         &mut self,
         index: &Index,
+        reader: &Reader,
         blob: &BlobRef,
         mut places: Vec<Place>,
         floor: u16,
@@ -101,7 +124,7 @@ impl Search {
             if place.height == 0 {
                 return Ok(Some(Found::Alone(place.pack)));
             }
-            if let Some(frame) = self.frame(index, &place)? {
+            if let Some(frame) = self.frame(index, reader, &place)? {
                 self.known.insert(*blob, Known::Copy(place.height, frame));
                 return Ok(Some(Found::Frame(place.height, frame)));
             }
@@ -111,12 +134,12 @@ impl Search {
     }
 
     /// The frame at a place, if each of its bases can be had from below it.
-    fn frame(&mut self, index: &Index, place: &Place) -> Result<Option<usize>> {
+    fn frame(&mut self, index: &Index, reader: &Reader, place: &Place) -> Result<Option<usize>> {
         let key = (place.pack, place.offset);
         if let Some(number) = self.numbers.get(&key) {
             return Ok(self.frames[*number].is_some().then_some(*number));
         }
-        let whole = self.bases(index, &place.edges, place.height.into(), place.pack)?;
+        let whole = self.bases(index, reader, &place.edges, place.height.into(), place.pack)?;
         let number = self.frames.len();
         self.numbers.insert(key, number);
         let is_whole = whole.is_some();
@@ -132,21 +155,32 @@ impl Search {
     }
 
     /// What stands below a frame of `pack`, if all of it can be had from below `ceiling`.
-    fn bases(&mut self, index: &Index, edges: &[Edge], ceiling: u16, pack: PackNumber) -> Result<Option<Whole>> {
+    fn bases(
+        &mut self,
+        index: &Index,
+        reader: &Reader,
+        edges: &[Edge],
+        ceiling: u16,
+        pack: PackNumber,
+    ) -> Result<Option<Whole>> {
         let mut whole = Whole { pack, alone: Vec::new(), below: Vec::new() };
         for edge in edges {
-            // No writer makes another kind of edge yet.
-            let kind = BlobKind::from_byte(edge.kind).filter(|_| edge.how == 0);
-            let Some(base) = kind.map(|kind| BlobRef::new(kind, edge.id)) else { return Ok(None) };
-            let beside = self.beside.get(&base).filter(|(height, _)| u16::from(*height) < ceiling);
-            let found = match beside {
-                Some((height, frame)) => Some(Found::Frame(*height, *frame)),
-                None => self.below(index, &base, ceiling)?,
-            };
-            match found {
-                None => return Ok(None),
-                Some(Found::Alone(pack)) => whole.alone.push(pack),
-                Some(Found::Frame(_, frame)) => whole.below.push(frame),
+            let Some(kind) = BlobKind::from_byte(edge.kind) else { return Ok(None) };
+            let base = BlobRef::new(kind, edge.id);
+            if !self.take_in(index, reader, &base, ceiling, &mut whole)? {
+                return Ok(None);
+            }
+            if edge.how == 0 {
+                continue;
+            }
+            if edge.how != 1 || kind != BlobKind::List {
+                return Ok(None);
+            }
+            let Some(described) = self.described(reader, edge.id)? else { return Ok(None) };
+            for blob in described.iter() {
+                if !self.take_in(index, reader, blob, ceiling, &mut whole)? {
+                    return Ok(None);
+                }
             }
         }
         whole.alone.sort_unstable();
@@ -154,6 +188,45 @@ impl Search {
         whole.below.sort_unstable();
         whole.below.dedup();
         Ok(Some(whole))
+    }
+
+    fn take_in(
+        &mut self,
+        index: &Index,
+        reader: &Reader,
+        base: &BlobRef,
+        ceiling: u16,
+        whole: &mut Whole,
+    ) -> Result<bool> {
+        let beside = self.beside.get(base).filter(|(height, _)| u16::from(*height) < ceiling);
+        let found = match beside {
+            Some((height, frame)) => Some(Found::Frame(*height, *frame)),
+            None => self.below(index, reader, base, ceiling)?,
+        };
+        match found {
+            None => return Ok(false),
+            Some(Found::Alone(pack)) if whole.alone.last() == Some(&pack) => {}
+            Some(Found::Frame(_, frame)) if whole.below.last() == Some(&frame) => {}
+            Some(Found::Alone(pack)) => whole.alone.push(pack),
+            Some(Found::Frame(_, frame)) => whole.below.push(frame),
+        }
+        Ok(true)
+    }
+
+    /// All that a list leads to; `None` if it cannot be read.
+    fn described(&mut self, reader: &Reader, list: BlobId) -> Result<Option<Arc<[BlobRef]>>> {
+        if let Some(known) = self.lists.get(&list) {
+            return Ok(Some(known.clone()));
+        }
+        match described(reader, list) {
+            Ok(blobs) => {
+                let blobs: Arc<[BlobRef]> = blobs.into();
+                self.lists.insert(list, blobs.clone());
+                Ok(Some(blobs))
+            }
+            Err(error @ (Error::Internal(_) | Error::Interrupted)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Packs by which what was found can be had.
@@ -186,7 +259,7 @@ impl Index {
         search
     }
 
-    fn found(&self, blob: &BlobRef) -> Result<Option<(Found, MutexGuard<'_, Search>)>> {
+    fn found(&self, blob: &BlobRef, reader: &Reader) -> Result<Option<(Found, MutexGuard<'_, Search>)>> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -195,30 +268,36 @@ impl Index {
         let mut search = self.search();
         let found = match search.known.get(blob) {
             Some(Known::Copy(height, frame)) => Some(Found::Frame(*height, *frame)),
-            _ => search.among(self, blob, places, 0, u16::MAX)?,
+            _ => search.among(self, reader, blob, places, 0, u16::MAX)?,
         };
         Ok(found.map(|found| (found, search)))
     }
 
-    /// The copy of a blob that may be relied on; `None` if there is none.
-    pub fn rely_on(&self, blob: &BlobRef) -> Result<Option<Relied>> {
-        let found = self.found(blob)?;
+    /// The copy of a blob that may be relied on; `None` if there is none. `reader` must read by this
+    /// index.
+    pub fn rely_on(&self, blob: &BlobRef, reader: &Reader) -> Result<Option<Relied>> {
+        let found = self.found(blob, reader)?;
         Ok(found.map(|(found, search)| Relied { packs: search.packs(found), height: found.height() }))
     }
 
     /// The height of that copy alone.
-    pub fn height_of(&self, blob: &BlobRef) -> Result<Option<u8>> {
-        Ok(self.found(blob)?.map(|(found, _)| found.height()))
+    pub fn height_of(&self, blob: &BlobRef, reader: &Reader) -> Result<Option<u8>> {
+        Ok(self.found(blob, reader)?.map(|(found, _)| found.height()))
     }
 
-    /// Packs by which the bases of a frame can be had, each from a copy below it; `None` if it cannot
-    /// be decoded.
-    pub fn packs_of_bases(&self, frame: &FrameRecord) -> Result<Option<HashSet<PackNumber>>> {
-        if frame.edges.is_empty() || self.is_empty() {
-            return Ok(frame.edges.is_empty().then(HashSet::new));
+    /// Packs by which all that edges name can be had, each from a copy below `height`; `None` if
+    /// that cannot be.
+    pub fn packs_of_bases(
+        &self,
+        edges: &[Edge],
+        height: u8,
+        reader: &Reader,
+    ) -> Result<Option<HashSet<PackNumber>>> {
+        if edges.is_empty() || self.is_empty() {
+            return Ok(edges.is_empty().then(HashSet::new));
         }
         let mut search = self.search();
-        let Some(whole) = search.bases(self, &frame.edges, frame.height.into(), 0)? else { return Ok(None) };
+        let Some(whole) = search.bases(self, reader, edges, height.into(), 0)? else { return Ok(None) };
         let mut packs = search.packs_below(whole.below);
         packs.extend(whole.alone);
         Ok(Some(packs))

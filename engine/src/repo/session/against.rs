@@ -104,7 +104,7 @@ impl Session {
     pub fn height(&self, source: &SourceRef) -> Result<Option<u8>> {
         let mut height = 0;
         for blob in &source.blobs {
-            match self.index.rely_on(blob)? {
+            match self.index.rely_on(blob, self.own_reader())? {
                 Some(on) => height = height.max(on.height),
                 None => return Ok(None),
             }
@@ -120,7 +120,7 @@ impl Session {
     ) -> Result<Option<(&'s SourceRef, Vec<BlobBytes>, u8)>> {
         let (mut bytes, mut packs, mut height) = (Vec::new(), HashSet::new(), 0);
         for blob in &source.blobs {
-            let Some(on) = self.index.rely_on(blob)? else { return Ok(None) };
+            let Some(on) = self.index.rely_on(blob, self.own_reader())? else { return Ok(None) };
             // From no higher than what the new frame will stand on: else that may be damaged, and only
             // a copy above it whole.
             let Ok(read) = reader.base_bytes_up_to(blob, on.height) else { return Ok(None) };

@@ -16,7 +16,7 @@ mod neighbours;
 mod units;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::error::{Error, Result};
@@ -77,8 +77,10 @@ pub struct Session {
     lease: Option<Lease>,
     outbox: Option<Outbox>,
     claims: Vec<Mutex<HashSet<BlobRef>>>,
+    /// Reads by this session's index.
+    own_reader: OnceLock<Reader>,
     /// Set once a blob that the index has could not be read.
-    wary: OnceLock<Reader>,
+    wary: AtomicBool,
     relied: Mutex<HashSet<PackNumber>>,
     shared_data: Mutex<Gathering>,
     shared_metadata: Mutex<Gathering>,
@@ -112,7 +114,8 @@ impl Session {
             lease,
             outbox,
             claims: (0..CLAIM_SHARDS).map(|_| Mutex::default()).collect(),
-            wary: OnceLock::new(),
+            own_reader: OnceLock::new(),
+            wary: AtomicBool::new(false),
             relied: Mutex::default(),
             shared_data: Mutex::default(),
             shared_metadata: Mutex::default(),
@@ -151,7 +154,7 @@ impl Session {
         if locked(self.shard(blob)).contains(blob) {
             return Ok(true);
         }
-        match self.index.rely_on(blob)? {
+        match self.index.rely_on(blob, self.own_reader())? {
             Some(_) if !self.readable(blob)? => Ok(false),
             Some(on) => {
                 locked(&self.relied).extend(on.packs);
@@ -171,11 +174,21 @@ impl Session {
     /// before it is relied on; what cannot be read is stored again. Else a snapshot would be made
     /// that is as unreadable as its parent.
     pub fn be_wary(&self) {
-        self.wary.get_or_init(|| Reader::with_index(&self.repo, self.index.clone()));
+        self.wary.store(true, Ordering::Relaxed);
+    }
+
+    fn own_reader(&self) -> &Reader {
+        self.own_reader.get_or_init(|| Reader::with_index(&self.repo, self.index.clone()))
+    }
+
+    /// The height of the copy of a blob that may be relied on, if there is one.
+    pub fn height_of(&self, blob: &BlobRef) -> Result<Option<u8>> {
+        self.index.height_of(blob, self.own_reader())
     }
 
     fn readable(&self, blob: &BlobRef) -> Result<bool> {
-        match self.wary.get().filter(|_| blob.kind.is_metadata()).map(|r| r.blob(blob.kind, blob.id)) {
+        let wary = self.wary.load(Ordering::Relaxed) && blob.kind.is_metadata();
+        match wary.then(|| self.own_reader().blob(blob.kind, blob.id)) {
             None | Some(Ok(_)) => Ok(true),
             Some(Err(Error::Missing { .. })) => Ok(false),
             Some(Err(error)) => Err(error),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Session, locked};
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::format::frame::{Edge, Encoding, FrameBlob};
+use crate::format::frame::{Encoding, FrameBlob};
 use crate::format::pack::PackKind;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::frames::{self, ByGrains, SealedFrame};
@@ -42,12 +42,9 @@ impl Session {
 
     /// The same by grains. What `made` stands on is relied on from now on.
     pub fn store_units_against(&self, plain: &[u8], ids: &[(BlobId, u32)], made: &ByGrains<'_>) -> Result<()> {
-        for edge in made.edges {
-            let base = base_of(edge)?;
-            let on = self.index.rely_on(&base)?.filter(|on| on.height <= made.height);
-            let on = on.ok_or_else(|| Error::Internal(format!("a frame would stand on {base}")))?;
-            locked(&self.relied).extend(on.packs);
-        }
+        let height = made.height.saturating_add(1);
+        let packs = self.index.packs_of_bases(made.edges, height, self.own_reader())?;
+        locked(&self.relied).extend(packs.ok_or_else(|| Error::Internal("a frame without its bases".into()))?);
         let frame = frames::make_by_grains(&self.repo, plain, blobs(ids), made)?;
         self.push(&frame)
     }
@@ -60,13 +57,6 @@ impl Session {
                 Ok(())
             }
         }
-    }
-}
-
-fn base_of(edge: &Edge) -> Result<BlobRef> {
-    match (edge.how, BlobKind::from_byte(edge.kind)) {
-        (0, Some(kind)) => Ok(BlobRef::new(kind, edge.id)),
-        _ => Err(Error::Internal("an edge of another kind".into())),
     }
 }
 

@@ -30,6 +30,8 @@ pub use old::Old;
 const GROUP_BYTES: usize = 6 << 20;
 /// Plaintext of a frame of units that stand alone.
 const ALONE_BYTES: usize = 2 << 20;
+/// What zstd is to do for changed grains: there are few of them.
+const LEVEL: i32 = 12;
 /// Heights that share frames.
 const CLASS: u8 = 16;
 /// Smaller groups join the next class rather than make a frame of their own.
@@ -82,8 +84,7 @@ impl<'a> Gatherer<'a> {
         };
         let units = self.classes.entry(class).or_default();
         units.push(unit);
-        let group: usize = std::env::var("X_GROUP").ok().and_then(|v| v.parse().ok()).unwrap_or(GROUP_BYTES);
-        if units.iter().map(|u| u.bytes.len()).sum::<usize>() < group {
+        if units.iter().map(|u| u.bytes.len()).sum::<usize>() < GROUP_BYTES {
             return Ok(None);
         }
         let units = std::mem::take(units);

@@ -1,13 +1,14 @@
 //! The older copy of a database: its units by offset, how high they stand, their bytes, and what content they
 //! share with others.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use super::anchors::{self, Anchors};
 use crate::codec::grains::{GRAIN_BYTES, grains_of};
 use crate::error::{Error, Result};
-use crate::format::content::Entry;
+use crate::format::content::{Entry, MAX_LIST_DEPTH};
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::reader::{BlobBytes, Reader};
@@ -33,31 +34,81 @@ impl OldUnit {
     }
 }
 
+/// A list that describes a run of the older copy's units.
+#[derive(Debug, Clone)]
+pub struct OldList {
+    pub id: BlobId,
+    pub units: Range<usize>,
+}
+
 /// See the module's words.
 pub struct Old<'a> {
     session: &'a Session,
     reader: &'a Reader,
     units: Vec<OldUnit>,
+    lists: Vec<OldList>,
     anchors: OnceLock<Anchors>,
 }
 
 impl<'a> Old<'a> {
     /// Of a node; `None` if its content cannot be read, or there is none.
     pub fn of(node: &Node, session: &'a Session, reader: &'a Reader) -> Option<Self> {
-        let (pieces, _) = reader.pieces(&node.content).ok()?;
-        let (mut units, mut first) = (Vec::with_capacity(pieces.len()), 0u32);
-        for piece in pieces {
-            if let Entry::Chunk { id, len } = piece.entry {
-                units.push(OldUnit { offset: piece.offset, len, id, first });
-                first = first.checked_add(u32::try_from(grains_of(len as usize)).ok()?)?;
+        let mut all =
+            Self { session, reader, units: Vec::new(), lists: Vec::new(), anchors: OnceLock::new() };
+        let (mut offset, mut first) = (0, 0);
+        all.take_in(&node.content, &mut offset, &mut first, 0)?;
+        (!all.units.is_empty()).then_some(all)
+    }
+
+    /// `false`, among lists, for one that describes more than chunks.
+    fn take_in(&mut self, entries: &[Entry], offset: &mut u64, first: &mut u32, depth: usize) -> Option<bool> {
+        let mut chunks_only = true;
+        for entry in entries {
+            match entry {
+                Entry::Chunk { id, len } => {
+                    self.units.push(OldUnit { offset: *offset, len: *len, id: *id, first: *first });
+                    *first = first.checked_add(u32::try_from(grains_of(*len as usize)).ok()?)?;
+                    *offset = offset.checked_add(u64::from(*len))?;
+                }
+                Entry::List { id, .. } if depth < MAX_LIST_DEPTH => {
+                    let (list, from) = (self.reader.list(*id).ok()?, self.units.len());
+                    if self.take_in(&list.entries, offset, first, depth + 1)? {
+                        self.lists.push(OldList { id: *id, units: from..self.units.len() });
+                    }
+                    chunks_only = false;
+                }
+                other => {
+                    *offset = offset.checked_add(other.content_len())?;
+                    chunks_only = false;
+                }
             }
         }
-        (!units.is_empty()).then(|| Self { session, reader, units, anchors: OnceLock::new() })
+        Some(chunks_only)
     }
 
     /// All of them, by offset.
     pub fn units(&self) -> &[OldUnit] {
         &self.units
+    }
+
+    /// The lowest lists, by offset: together they describe all units, unless it has none.
+    pub fn lists(&self) -> &[OldList] {
+        &self.lists
+    }
+
+    /// How high a list stands, and all it describes; `None` if it may not be relied on.
+    pub fn list_height(&self, list: &OldList) -> Result<Option<u8>> {
+        let mut height = match self.session.height_of(&BlobRef::new(BlobKind::List, list.id))? {
+            Some(height) => height,
+            None => return Ok(None),
+        };
+        for at in list.units.clone() {
+            match self.height(at)? {
+                Some(of_unit) => height = height.max(of_unit),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(height))
     }
 
     /// The one that begins at `offset`.
@@ -73,7 +124,7 @@ impl<'a> Old<'a> {
 
     /// How high it stands; `None` if it may not be relied on.
     pub fn height(&self, at: usize) -> Result<Option<u8>> {
-        self.session.index().height_of(&self.units[at].blob())
+        self.session.height_of(&self.units[at].blob())
     }
 
     /// Its bytes, its id recomputed, from no higher than `height`; `None` if they cannot be had.
