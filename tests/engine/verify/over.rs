@@ -163,7 +163,7 @@ impl Clock for Stopped {
 fn nothing_that_was_moved_is_overwritten() {
     let (_dir, top) = temp();
     let source = top.join("source");
-    let long = "n".repeat(250);
+    let long = "n".repeat(240);
     for name in ["db", &long] {
         drop(create(&source.join(name), false, 0));
     }

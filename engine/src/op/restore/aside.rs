@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Mutex, MutexGuard};
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, Stat};
 
 use super::dir::Dir;
 use super::door;
@@ -54,9 +54,19 @@ fn database_of(name: &[u8]) -> Option<&[u8]> {
     SUFFIXES.iter().find_map(|suffix| name.strip_suffix(*suffix)).filter(|name| !name.is_empty())
 }
 
-/// May a file of this name be a log that another file is read with?
-pub fn may_be_log(name: &[u8]) -> bool {
-    database_of(name).is_some()
+/// Is a file that was found right, as `stat` says, still there and there to stay? A log may have been moved out of the way meanwhile,
+/// for the database that it lay beside; from here on it is one of this run's own.
+pub fn keeps(dir: &Dir<'_>, name: &[u8], stat: &Stat) -> bool {
+    if database_of(name).is_none() {
+        return true;
+    }
+    let mut logs = lock(dir);
+    let now = door::look(&dir.file, name).ok().flatten();
+    let is_there = now.is_some_and(|now| identity(&now) == identity(stat));
+    if is_there {
+        logs.insert(identity(stat));
+    }
+    is_there
 }
 
 /// Does anything lie beside this name that SQLite would take for a part of it?

@@ -78,8 +78,6 @@ impl<'r> Task<'r> {
         }
         match door::type_of(&stat) {
             FileType::Directory => Err(in_the_way()),
-            // It may be moved out of the way for its database at any moment: always anew.
-            FileType::RegularFile if aside::may_be_log(self.name()) => Ok(Standing::Free),
             FileType::RegularFile if stat.st_size as u64 == len => {
                 // Not readable: it is replaced, which takes no permission on the file.
                 let found = door::open_regular(&dir.file, self.name(), OFlags::RDONLY).ok().flatten();
@@ -175,7 +173,7 @@ impl<'r> Task<'r> {
                 return Ok(());
             }
             Standing::Candidate(file, stat) => {
-                if self.holds_all(&file, &pieces)? {
+                if self.holds_all(&file, &pieces)? && aside::keeps(&self.dir, self.name(), &stat) {
                     return self.adopt(&file, &stat, len);
                 }
             }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use rustix::fs::Stat;
 
+use super::aside;
 use super::file::{self, Standing, Task, Temp};
 use super::run::{Done, Trouble};
 use crate::repo::trees::Piece;
@@ -164,7 +165,10 @@ impl<'r> Team<'r> {
     fn end(&self, phase: &Phase<'r>, trouble: Option<Trouble>) -> Done<Phase<'r>> {
         match (phase, trouble) {
             (Phase::Compare(_), Some(Trouble::Stop(error))) => Err(Trouble::Stop(error)),
-            (Phase::Compare(there), None) if !self.enough.load(Ordering::Relaxed) => {
+            (Phase::Compare(there), None)
+                if !self.enough.load(Ordering::Relaxed)
+                    && aside::keeps(&self.task.dir, &self.task.node.name, &there.1) =>
+            {
                 self.task.adopt(&there.0, &there.1, self.len).map(|()| Phase::Over)
             }
             // It differs, or cannot be read: it is replaced.

@@ -18,6 +18,12 @@ const MAIN_RANGE: (i64, i64) = (0x4000_0000, 512);
 /// Locks of those who use a log, in its shared memory (os_unix.c, `UNIX_SHM_BASE` to `UNIX_SHM_DMS`).
 const SHM_RANGE: (i64, i64) = (120, 9);
 
+/// Looks after which a process has a file open for good, and what lies between them.
+#[cfg(target_os = "linux")]
+const LOOKS: u32 = 3;
+#[cfg(target_os = "linux")]
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// An exclusive lock on a database's main file, if the file could be opened for writing; else only the knowledge
 /// that nobody held one.
 #[derive(Debug)]
@@ -127,9 +133,20 @@ fn process(pid: u32) -> String {
     }
 }
 
-/// Another process that has one of these files (device and inode) open, as far as this one may see.
+/// Another process that has one of these files (device and inode) open, as far as this one may see. One that
+/// has it only for a moment, a child of our own on its way to another program for instance, is none.
 #[cfg(target_os = "linux")]
 pub fn whoever_has(files: &[(u64, u64)]) -> Option<String> {
+    let mut found = first_with(files)?;
+    for _ in 1..LOOKS {
+        std::thread::sleep(BETWEEN_LOOKS);
+        found = first_with(files)?;
+    }
+    Some(process(found))
+}
+
+#[cfg(target_os = "linux")]
+fn first_with(files: &[(u64, u64)]) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     if files.is_empty() {
         return None;
@@ -144,7 +161,7 @@ pub fn whoever_has(files: &[(u64, u64)]) -> Option<String> {
             std::fs::metadata(path).is_ok_and(|m| m.is_file() && files.contains(&(m.dev(), m.ino())))
         })
     };
-    pids.find(has_it).map(process)
+    pids.find(has_it)
 }
 
 /// Another process that has one of these files open. Not known here.
