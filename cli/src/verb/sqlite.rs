@@ -74,7 +74,9 @@ fn print(r: &DatabaseReport, p: &mut Printer<'_>) {
         say(
             "journal",
             match r.wal_bytes {
-                Some(bytes) => format!("write-ahead log of {} when it was captured; it is in the image", size(bytes)),
+                Some(bytes) => {
+                    format!("write-ahead log of {} when it was captured; it is in the image", size(bytes))
+                }
                 None => "no write-ahead log lay beside it".into(),
             },
         );

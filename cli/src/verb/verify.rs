@@ -59,7 +59,11 @@ fn print(r: &VerifyReport, p: &mut Printer<'_>) {
     }
     for one in &r.databases {
         let line = line(one);
-        if one.verdict == Verdict::Good { p.say(&line) } else { p.data(&line) }
+        if one.verdict == Verdict::Good {
+            p.say(&line)
+        } else {
+            p.data(&line)
+        }
         if one.verdict != Verdict::Good {
             for finding in &one.findings {
                 p.data(&format!("      {}", safe(finding)));

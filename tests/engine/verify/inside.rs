@@ -130,7 +130,8 @@ fn only_reading_is_answered() {
         assert!(is_empty(&top.join("temp")), "{sql}");
         outcome.map(|count| (count, taken))
     };
-    let (count, taken) = ask("SELECT 1 AS a, NULL, 'x', 2.5, x'00ff' UNION ALL SELECT 2, 3, 4, 5, 6;").unwrap();
+    let (count, taken) =
+        ask("SELECT 1 AS a, NULL, 'x', 2.5, x'00ff' UNION ALL SELECT 2, 3, 4, 5, 6;").unwrap();
     assert_eq!((count, taken.columns[0].as_str(), taken.columns.len()), (2, "a", 5));
     let first = ["Integer(1)", "Null", "Text([120])", "Real(2.5)", "Blob([0, 255])"];
     assert_eq!(taken.rows[0], first);
@@ -173,7 +174,8 @@ fn only_reading_is_answered() {
         assert!(matches!(outcome, Err(Error::Usage(_))), "{refused}: {outcome:?}");
     }
     assert!(!elsewhere.exists());
-    let other = SqliteOptions { path: top.join("source").into_os_string().into_encoded_bytes(), ..asked(&top, id) };
+    let other =
+        SqliteOptions { path: top.join("source").into_os_string().into_encoded_bytes(), ..asked(&top, id) };
     let outcome = sqlite::query(&repo, &other, "SELECT 1", &mut (), &Silent);
     assert!(matches!(outcome, Err(Error::Usage(_))));
 }

@@ -197,6 +197,7 @@ fn nobodys_open_database_is_replaced() {
             let place = Place::default();
             let id = take(&place, &top);
             put(source.join("other"), b"changed");
+            step(&support::database::connect(&db));
             let user = Killed::start(WORKER, &[verb, db.to_str().unwrap()]);
             let before = support::look(&source).into_keys().collect::<Vec<_>>();
             let bytes = fs::read(&db).unwrap();
@@ -256,7 +257,11 @@ fn plain_bytes_come_with_their_own_log() {
         leave_log(&db);
         let report = restore(&place, &back(id, &top));
         assert_eq!(report.problems, []);
-        assert_eq!([fs::read(&db).unwrap(), fs::read(source.join("db-wal")).unwrap()], before, "round {round}");
+        assert_eq!(
+            [fs::read(&db).unwrap(), fs::read(source.join("db-wal")).unwrap()],
+            before,
+            "round {round}"
+        );
         assert!(report.moved_aside_count <= 2);
     }
     // And over itself.
@@ -309,7 +314,8 @@ fn killed_at_every_step() {
     Repository::init(local(), PASSWORD, &options, &open, surroundings()).unwrap();
     step(&create(&top.join("source/db"), true, 0));
     let repo = support::open_at(local(), &open).unwrap();
-    let from = SnapshotOptions { sqlite: self::options(&top.join("temp")), ..support::of(top.join("source")) };
+    let from =
+        SnapshotOptions { sqlite: self::options(&top.join("temp")), ..support::of(top.join("source")) };
     let id = snapshot::run(&repo, &from, &Silent).unwrap().snapshot.unwrap();
     let path = |name: &str| top.join("source").join(name).into_os_string().into_encoded_bytes();
     let mut bytes = Vec::new();
@@ -326,12 +332,14 @@ fn killed_at_every_step() {
         drop(fs::remove_dir_all(&target));
         old.iter().for_each(|(name, content)| put(target.join(name), content));
         let source = top.join("source");
-        let words = [store.to_str().unwrap(), &id.to_string(), source.to_str().unwrap(), target.to_str().unwrap()];
+        let words =
+            [store.to_str().unwrap(), &id.to_string(), source.to_str().unwrap(), target.to_str().unwrap()];
         let run = |number: u64| {
             Command::new(WORKER).arg("restore").args(words).arg(number.to_string()).status().unwrap()
         };
         let ended = run(number);
-        let logs: Vec<_> = ["db-wal", "db-shm", "db-journal"].iter().filter(|n| target.join(n).exists()).collect();
+        let logs: Vec<_> =
+            ["db-wal", "db-shm", "db-journal"].iter().filter(|n| target.join(n).exists()).collect();
         let now = fs::read(&db).unwrap();
         if now == bytes {
             assert!(logs.is_empty(), "killed at {number}: {logs:?} beside the restored file");

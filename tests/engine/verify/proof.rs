@@ -13,9 +13,9 @@ use ballast::format::record::{METHOD_DATABASE, SqliteCaptureV1};
 use ballast::format::tree::{EXT_SQLITE, Node, TreeV1};
 use ballast::format::wire::{Bytes, decode, encode};
 use ballast::id::{BlobId, BlobKind, ObjectKind, SnapshotId};
+use ballast::op::dump;
 use ballast::op::ledger::{self, What};
 use ballast::op::verify::{self, Verdict, VerifyOptions, VerifyReport};
-use ballast::op::dump;
 use ballast::progress::Silent;
 use ballast::repo::Repository;
 use ballast::repo::reader::Reader;
@@ -109,8 +109,9 @@ fn a_dumped_database_opens() {
 /// Bytes in the middle of pages that hold rows and an index.
 fn spoil(path: &Path) {
     let db = Connection::open(path).unwrap();
-    let root: i64 =
-        db.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'log_pad'", [], |row| row.get(0)).unwrap();
+    let root: i64 = db
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'log_pad'", [], |row| row.get(0))
+        .unwrap();
     let size: i64 = db.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
     drop(db);
     let file = fs::File::options().write(true).open(path).unwrap();

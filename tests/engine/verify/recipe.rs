@@ -49,13 +49,19 @@ fn one_lost_chat_comes_back() {
             (format!("c{n}"), format!("chat {n}"), chat),
         )
         .unwrap();
-        db.execute("INSERT INTO chatidtag VALUES(?1, 'general', ?2, 'u1', 1)", (format!("t{n}"), format!("c{n}")))
-            .unwrap();
+        db.execute(
+            "INSERT INTO chatidtag VALUES(?1, 'general', ?2, 'u1', 1)",
+            (format!("t{n}"), format!("c{n}")),
+        )
+        .unwrap();
     }
     let place = Place::default();
     let id = take(&place, &top);
     let lost = |db: &Connection| {
-        (rows(db, "SELECT * FROM chat WHERE id = 'c7'"), rows(db, "SELECT * FROM chatidtag WHERE chat_id = 'c7'"))
+        (
+            rows(db, "SELECT * FROM chat WHERE id = 'c7'"),
+            rows(db, "SELECT * FROM chatidtag WHERE chat_id = 'c7'"),
+        )
     };
     let before = lost(&db);
     assert_eq!((before.0.len(), before.1.len()), (1, 1));

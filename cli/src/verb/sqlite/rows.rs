@@ -67,7 +67,10 @@ enum Shape {
     Json,
     Lines,
     /// Rows wait until the widths are known.
-    Table { waiting: Vec<Vec<(String, bool)>>, widths: Vec<usize> },
+    Table {
+        waiting: Vec<Vec<(String, bool)>>,
+        widths: Vec<usize>,
+    },
 }
 
 struct Printed<'a> {
@@ -154,7 +157,8 @@ fn print_waiting(out: &mut Out, waiting: &mut Vec<Vec<(String, bool)>>) -> Engin
 }
 
 fn print_row(out: &mut Out, row: &[(String, bool)], widths: &[usize]) -> EngineResult<()> {
-    let cells: Vec<_> = row.iter().zip(widths).map(|((text, right), width)| pad(text, *width, *right)).collect();
+    let cells: Vec<_> =
+        row.iter().zip(widths).map(|((text, right), width)| pad(text, *width, *right)).collect();
     writeln!(out, "{}", cells.join("  ").trim_end()).map_err(unwritten)
 }
 

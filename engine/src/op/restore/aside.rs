@@ -98,14 +98,21 @@ pub fn make_way<'a>(dir: &'a Dir<'_>, name: &[u8], content: &File) -> Done<Optio
         let alone = if is_used { alone(dir, database)? } else { None };
         let stat = rustix::fs::fstat(content).map_err(|e| cannot("look at the file", e))?;
         logs.insert(identity(&stat));
-        return Ok(Some(Aside { dir: shorten(dir), moved: Vec::new(), _alone: alone, logs: Some(logs), done: false }));
+        return Ok(Some(Aside {
+            dir: shorten(dir),
+            moved: Vec::new(),
+            _alone: alone,
+            logs: Some(logs),
+            done: false,
+        }));
     }
     if dir.fresh || !is_database(content) {
         return Ok(None);
     }
     let logs = lock(dir);
     let alone = alone(dir, name)?;
-    let mut aside = Aside { dir: shorten(dir), moved: Vec::new(), _alone: alone, logs: Some(logs), done: false };
+    let mut aside =
+        Aside { dir: shorten(dir), moved: Vec::new(), _alone: alone, logs: Some(logs), done: false };
     aside.move_logs(name)?;
     Ok(Some(aside))
 }

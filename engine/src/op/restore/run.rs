@@ -194,7 +194,9 @@ impl<'r> Run<'r> {
 
     /// What belonged to a database that was replaced has another name now; both below the target.
     pub fn moved_aside(&self, from: &[u8], to: &[u8]) {
-        let path = |below: &[u8]| printable(self.options.target.join(OsStr::from_bytes(below)).as_os_str().as_bytes());
+        let path = |below: &[u8]| {
+            printable(self.options.target.join(OsStr::from_bytes(below)).as_os_str().as_bytes())
+        };
         let mut moved = locked(&self.moved);
         moved.0 += 1;
         if moved.1.len() < KEPT_PROBLEMS {

@@ -46,7 +46,8 @@ pub fn since(
         since.changed_bytes = new_len;
         return Ok((since, PageSet::default()));
     }
-    let same: HashMap<u64, BlobId> = now.pieces.iter().filter_map(|p| Some((p.offset, chunk(&p.entry)?))).collect();
+    let same: HashMap<u64, BlobId> =
+        now.pieces.iter().filter_map(|p| Some((p.offset, chunk(&p.entry)?))).collect();
     let differs = |p: &&crate::repo::trees::Piece| match chunk(&p.entry) {
         Some(id) => same.get(&p.offset) != Some(&id),
         None => true,
@@ -92,7 +93,14 @@ fn chunk(entry: &Entry) -> Option<BlobId> {
 }
 
 /// Notes the pages in which `old`, which stood at `offset`, differs from the copy.
-fn compare(now: &Fetched, page: u64, new_len: u64, old: &[u8], offset: u64, pages: &mut PageSet) -> Result<()> {
+fn compare(
+    now: &Fetched,
+    page: u64,
+    new_len: u64,
+    old: &[u8],
+    offset: u64,
+    pages: &mut PageSet,
+) -> Result<()> {
     let left = usize::try_from(new_len.saturating_sub(offset)).unwrap_or(usize::MAX);
     let old = &old[..old.len().min(left)];
     let mut new = vec![0; old.len()];

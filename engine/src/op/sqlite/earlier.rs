@@ -66,7 +66,9 @@ fn within(snapshot: Result<Snapshot>, reader: &Reader, options: &SqliteOptions) 
         Ok(node.map(|node| Before { snapshot, node }))
     });
     match found {
-        Err(Error::Missing { .. } | Error::Corrupt { .. } | Error::Store(_) | Error::NotFound { .. }) => Ok(None),
+        Err(Error::Missing { .. } | Error::Corrupt { .. } | Error::Store(_) | Error::NotFound { .. }) => {
+            Ok(None)
+        }
         found => found,
     }
 }

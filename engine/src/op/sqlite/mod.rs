@@ -101,7 +101,11 @@ pub struct Since {
 }
 
 /// Describes.
-pub fn inspect(repo: &Repository, options: &SqliteOptions, progress: &dyn Progress) -> Result<DatabaseReport> {
+pub fn inspect(
+    repo: &Repository,
+    options: &SqliteOptions,
+    progress: &dyn Progress,
+) -> Result<DatabaseReport> {
     let begun = Instant::now();
     let snapshot = repo.snapshot(options.snapshot)?;
     let reader = Reader::open(repo)?;

@@ -81,12 +81,7 @@ fn restore(
     }
 }
 
-fn ask(
-    copy: &Copy,
-    node: &Node,
-    options: &VerifyOptions,
-    verified: &mut Verified,
-) -> Result<(), Refusal> {
+fn ask(copy: &Copy, node: &Node, options: &VerifyOptions, verified: &mut Verified) -> Result<(), Refusal> {
     let found = integrity(copy, options.foreign_keys)?;
     verified.findings = found.findings;
     verified.findings.extend(found.foreign_keys);

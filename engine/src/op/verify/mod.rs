@@ -138,7 +138,8 @@ pub fn run(repo: &Repository, options: &VerifyOptions, progress: &dyn Progress) 
     };
     progress.phase("looking for databases", None, None);
     let asked = options.path.as_deref().unwrap_or(b"/");
-    let found = find::databases(&reader, root, asked, progress, &mut |problem| report.say(problem, progress))?;
+    let found =
+        find::databases(&reader, root, asked, progress, &mut |problem| report.say(problem, progress))?;
     let bytes = found.iter().map(|one| one.node.size).fold(0, u64::saturating_add);
     progress.phase("verifying databases", Some(found.len() as u64), Some(bytes));
     progress.unit("databases");
@@ -184,7 +185,10 @@ impl VerifyReport {
         match one.verdict {
             Verdict::Good => {}
             Verdict::Bad => {
-                self.say(Problem::new(ProblemKind::Damaged, path, format!("not whole: {first}{more}")), progress);
+                self.say(
+                    Problem::new(ProblemKind::Damaged, path, format!("not whole: {first}{more}")),
+                    progress,
+                );
             }
             Verdict::Unknown => {
                 let words = format!("could not be verified: {first}");

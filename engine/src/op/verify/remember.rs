@@ -45,16 +45,19 @@ pub fn write(repo: &Repository, report: &VerifyReport, asked: &[u8], began: Stam
 fn record(report: &VerifyReport, asked: &[u8]) -> VerifiedDatabasesV1 {
     let mut databases: Vec<VerifiedDatabaseV1> = Vec::new();
     for first in [true, false] {
-        let fits = |one: &&Verified| (one.verdict != Verdict::Good) == first && one.raw_path.len() <= MAX_PATH_BYTES;
+        let fits =
+            |one: &&Verified| (one.verdict != Verdict::Good) == first && one.raw_path.len() <= MAX_PATH_BYTES;
         let chosen = report.databases.iter().filter(fits);
-        databases.extend(chosen.take(MAX_RECORDED_DATABASES - databases.len()).map(|one| VerifiedDatabaseV1 {
-            path: Bytes(one.raw_path.clone()),
-            verdict: match one.verdict {
-                Verdict::Good => DATABASE_GOOD,
-                Verdict::Bad => DATABASE_BAD,
-                Verdict::Unknown => DATABASE_UNKNOWN,
-            },
-            finding: Text(one.findings.first().cloned().unwrap_or_default()),
+        databases.extend(chosen.take(MAX_RECORDED_DATABASES - databases.len()).map(|one| {
+            VerifiedDatabaseV1 {
+                path: Bytes(one.raw_path.clone()),
+                verdict: match one.verdict {
+                    Verdict::Good => DATABASE_GOOD,
+                    Verdict::Bad => DATABASE_BAD,
+                    Verdict::Unknown => DATABASE_UNKNOWN,
+                },
+                finding: Text(one.findings.first().cloned().unwrap_or_default()),
+            }
         }));
     }
     VerifiedDatabasesV1 {

@@ -77,8 +77,10 @@ fn check_foreign_keys(copy: &Copy, found: &mut Integrity) -> Result<(), Refusal>
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let name = |column| -> Result<String, Refusal> {
-            Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
-                .into_owned())
+            Ok(String::from_utf8_lossy(
+                row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default(),
+            )
+            .into_owned())
         };
         found.foreign_key_count += 1;
         if found.foreign_keys.len() < KEPT {

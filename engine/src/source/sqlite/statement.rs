@@ -65,9 +65,9 @@ impl<E> From<rusqlite::Error> for Unanswered<E> {
             Some(ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly) => {
                 Self::Statement("it does more than reading".into())
             }
-            Some(
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::OperationInterrupted,
-            ) => Self::Copy(error.into()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::OperationInterrupted) => {
+                Self::Copy(error.into())
+            }
             _ => Self::Statement(error.to_string()),
         }
     }
