@@ -72,7 +72,7 @@ pub fn keeps(dir: &Dir<'_>, name: &[u8], stat: &Stat) -> bool {
 /// Does anything lie beside this name that SQLite would take for a part of it?
 pub fn has_logs(dir: &Dir<'_>, name: &[u8]) -> bool {
     let is_there = |suffix: &&[u8]| !matches!(door::look(&dir.file, &[name, *suffix].concat()), Ok(None));
-    SUFFIXES.iter().any(|suffix| is_there(suffix))
+    SUFFIXES.iter().any(is_there)
 }
 
 /// Does it begin like a database?
