@@ -24,6 +24,7 @@ use ballast::format::record::{SqliteCaptureV1, SqliteFilesV1, VerifiedV1};
 use ballast::format::seams::SeamTableV1;
 use ballast::format::snapshot::SnapshotV1;
 use ballast::format::tree::{TreeV1, XattrsV1};
+use ballast::format::verified::VerifiedDatabasesV1;
 use ballast::format::wire::{self, Record, check_extensions};
 use ballast::id::{ObjectKind, RepoId};
 use ballast::repo::keytext;
@@ -212,9 +213,9 @@ pub fn lease(data: &[u8]) -> bool {
     read(data, any::<LeaseV1>)
 }
 
-/// A verification.
+/// A verification, or its databases.
 pub fn verified(data: &[u8]) -> bool {
-    read(data, any::<VerifiedV1>)
+    read(data, any::<VerifiedV1>) | read(data, any::<VerifiedDatabasesV1>)
 }
 
 /// A database's capture: its counters, or its files.

@@ -12,12 +12,13 @@ Examples:
   ballast verify latest:/srv/open-webui those below a directory
   ballast verify 4f1c:/srv/app/chat.db  one
 
-Each is restored to a private temporary file in TMPDIR (else /tmp), one after the
-other, and removed at once: there must be room for the largest. The result is
-written to the ledger: `ballast ledger` shows it.
+Each is restored to a private temporary file in TMPDIR (else /tmp), one after
+the other, and removed at once: there must be room for the largest. The result
+is written to the ledger: `ballast ledger` shows it.
 
 Exit codes: 0 all are whole; 3 one is not, or could not be verified (each is
-named); 1 failed; 2 usage; 10 no repository; 12 wrong password; 130 interrupted.";
+named); 1 failed; 2 usage; 10 no repository; 12 wrong password;
+130 interrupted.";
 
 /// Prove that stored SQLite databases are good: restore each, and ask it
 ///
