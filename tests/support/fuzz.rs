@@ -213,9 +213,13 @@ pub fn lease(data: &[u8]) -> bool {
     read(data, any::<LeaseV1>)
 }
 
-/// A verification, or its databases.
+/// A verification, and the databases in its extensions.
 pub fn verified(data: &[u8]) -> bool {
-    read(data, any::<VerifiedV1>) | read(data, any::<VerifiedDatabasesV1>)
+    let within = |verified: &VerifiedV1| {
+        verified.extensions.iter().for_each(|e| drop(read(&e.data, any::<VerifiedDatabasesV1>)));
+        Ok(())
+    };
+    read(data, within)
 }
 
 /// A database's capture: its counters, or its files.
