@@ -106,7 +106,7 @@ fn a_dumped_database_opens() {
     }
 }
 
-/// Bytes in the middle of pages that hold rows and an index.
+/// The first page of an index becomes zeros.
 fn spoil(path: &Path) {
     let db = Connection::open(path).unwrap();
     let root: i64 = db
@@ -115,7 +115,7 @@ fn spoil(path: &Path) {
     let size: i64 = db.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
     drop(db);
     let file = fs::File::options().write(true).open(path).unwrap();
-    file.write_all_at(&[0; 1000], ((root - 1) * size + 2000) as u64).unwrap();
+    file.write_all_at(&vec![0; size as usize], ((root - 1) * size) as u64).unwrap();
 }
 
 #[test]
