@@ -2,6 +2,7 @@
 
 mod change;
 mod check;
+mod database;
 mod forget;
 mod key;
 mod look;
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use change::{RewriteArgs, TagArgs, TagCommand};
 pub use check::CheckArgs;
+pub use database::{SqliteArgs, VerifyArgs};
 pub use forget::ForgetArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
@@ -122,6 +124,8 @@ pub enum Command {
     Lock(LockCommand),
     Unlock(UnlockArgs),
     Check(CheckArgs),
+    Verify(VerifyArgs),
+    Sqlite(SqliteArgs),
     /// Add, remove, change passwords; print a key, bring it back
     #[command(subcommand)]
     Key(KeyCommand),

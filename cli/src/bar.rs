@@ -87,6 +87,11 @@ impl Meter {
         }
     }
 
+    /// Takes the bar away: what comes now goes to the same terminal.
+    pub fn hide(&self) {
+        self.bar.finish_and_clear();
+    }
+
     fn above(&self, word: &str, message: &str) {
         self.bar.suspend(|| tell(&self.err, self.style, word, message));
     }

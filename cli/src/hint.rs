@@ -23,6 +23,11 @@ pub fn cure(error: &Error) -> Option<String> {
             "write nothing more to this repository before you have copied it; \
              what is not named here can still be restored"
         }
+        Error::Database { reason, .. } if reason.contains("TMPDIR") => return None,
+        Error::Database { .. } => {
+            "`ballast verify SNAPSHOT:PATH` says more; `ballast dump` gives the file as it is, and an \
+             earlier snapshot may have a whole one"
+        }
         Error::Lost { .. } => "--salvage gives the rest, with zeros in the place of what is lost",
         Error::NotFound { what } if what.starts_with("snapshot") || what.contains("a snapshot") => {
             "`ballast snapshots` lists what there is"

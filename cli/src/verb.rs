@@ -17,7 +17,9 @@ mod restore;
 mod rewrite;
 mod snapshot;
 mod snapshots;
+mod sqlite;
 mod tag;
+mod verify;
 mod version;
 
 use serde_json::{Value, json};
@@ -41,6 +43,8 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Ledger(args) => ledger::run(&args, p),
         Command::Lock(command) => lock::run(&command, p),
         Command::Unlock(args) => lock::remove(&args, p),
+        Command::Verify(args) => verify::run(&args, p),
+        Command::Sqlite(args) => sqlite::run(&args, p),
         Command::Check(args) => check::run(&args, p),
         Command::Key(command) => key::run(&command, p),
         Command::Prune(args) => prune::run(&args, p),

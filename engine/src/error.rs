@@ -90,6 +90,14 @@ pub enum Error {
         /// How long it is.
         size_bytes: u64,
     },
+    /// A stored database does not answer.
+    #[error("{path} cannot be asked: {reason}")]
+    Database {
+        /// Its path in the snapshot.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// A snapshot prefix fits several snapshots.
     #[error("snapshot {prefix} is ambiguous: {candidates}")]
     Ambiguous {

@@ -2,16 +2,18 @@
 //! `worker prune REPO CACHE` and `worker forget REPO CACHE NUMBER` with a cheap key and the clock of
 //! the tests, or `worker memory BYTES`. Those that say `ready` and go on until they are killed: `worker write
 //! DATABASE` and `worker checkpoint DATABASE` write to it, `worker open DATABASE` has it open, `worker lock DATABASE` locks it, `worker
-//! interrupt DATABASE` is in the middle of a large transaction, `worker capture DATABASE TEMP` of a capture. A run that fails says why and ends with 1; a panic is none
+//! interrupt DATABASE` is in the middle of a large transaction, `worker capture DATABASE TEMP` of a capture. `worker restore REPO SNAPSHOT PATH TARGET NUMBER` restores, and
+//! is killed when it says something for the time of that number. A run that fails says why and ends with 1; a panic is none
 //! of the ways in which it may end.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ballast::error::Result;
-use ballast::op::{prune, snapshot};
-use ballast::progress::Silent;
+use ballast::op::{prune, restore, snapshot};
+use ballast::progress::{Progress, Silent};
 use ballast::repo::{OpenOptions, Repository};
 use ballast::store::local::LocalStore;
 use support::{database, identity, of, open_at, world};
@@ -39,9 +41,51 @@ fn run(words: &[&str]) -> Result<()> {
         ["memory", bytes] => support::memory::snapshot_of_generated_bytes(bytes.parse().unwrap()),
         [verb, database] => database_work(verb, Path::new(database)),
         ["capture", database, temp] => capture(Path::new(database), Path::new(temp)),
+        ["restore", repo, snapshot, path, target, number] => {
+            let options = restore::RestoreOptions {
+                snapshot: snapshot.parse().expect("because tests give ids"),
+                path: Some(path.as_bytes().to_vec()),
+                target: PathBuf::from(target),
+                include: Vec::new(),
+                exclude: Vec::new(),
+                overwrite: restore::Overwrite::Always,
+                dry_run: false,
+                salvage: false,
+                threads: 1,
+            };
+            let left = AtomicU64::new(number.parse().expect("because tests give numbers"));
+            let report = restore::run(&open(repo, "")?, &options, &Mortal(left))?;
+            assert_eq!(report.problems, []);
+        }
         _ => return Err(ballast::error::Error::Usage("no such work".into())),
     }
     Ok(())
+}
+
+/// Kills this process when it is called for the n-th time.
+struct Mortal(AtomicU64);
+
+impl Mortal {
+    fn live_on(&self) {
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let me = rustix::process::getpid();
+            rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+}
+
+impl Progress for Mortal {
+    fn phase(&self, _name: &'static str, _files: Option<u64>, _bytes: Option<u64>) {
+        self.live_on();
+    }
+
+    fn advance(&self, _files: u64, _bytes: u64) {
+        self.live_on();
+    }
+
+    fn note(&self, _message: &str) {
+        self.live_on();
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the parent process waits for it")]

@@ -458,6 +458,7 @@ fn small_records() {
     v.record("mark of loss, of a file", &samples::lost_of_file());
     v.record("mark of loss, of a directory", &samples::lost_of_directory());
     v.record("files of a captured database", &samples::capture_files());
+    v.record("verified databases", &samples::verified_databases());
     let frozen = v.settle();
     frozen.holds("verification", &samples::verified(), wire::decode);
     frozen.holds("capture of a database", &samples::capture(), wire::decode);
@@ -465,6 +466,7 @@ fn small_records() {
     frozen.holds("mark of loss, of a file", &samples::lost_of_file(), wire::decode);
     frozen.holds("mark of loss, of a directory", &samples::lost_of_directory(), wire::decode);
     frozen.holds("files of a captured database", &samples::capture_files(), wire::decode);
+    frozen.holds("verified databases", &samples::verified_databases(), wire::decode);
 
     let mut v = Vectors::new("seams", "Seam table");
     v.record("two tensors", &samples::seams());

@@ -24,6 +24,7 @@ use ballast::format::record::{SqliteCaptureV1, SqliteFilesV1, VerifiedV1};
 use ballast::format::seams::SeamTableV1;
 use ballast::format::snapshot::SnapshotV1;
 use ballast::format::tree::{TreeV1, XattrsV1};
+use ballast::format::verified::VerifiedDatabasesV1;
 use ballast::format::wire::{self, Record, check_extensions};
 use ballast::id::{ObjectKind, RepoId};
 use ballast::repo::keytext;
@@ -212,9 +213,15 @@ pub fn lease(data: &[u8]) -> bool {
     read(data, any::<LeaseV1>)
 }
 
-/// A verification.
+/// A verification, and the databases in its extensions.
 pub fn verified(data: &[u8]) -> bool {
-    read(data, any::<VerifiedV1>)
+    let within = |verified: &VerifiedV1| {
+        for extension in &verified.extensions {
+            let _ = read(&extension.data, any::<VerifiedDatabasesV1>);
+        }
+        Ok(())
+    };
+    read(data, within)
 }
 
 /// A database's capture: its counters, or its files.

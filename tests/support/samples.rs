@@ -22,6 +22,9 @@ use ballast::format::tree::{
     CAPTURE_SQLITE, EXT_FOLLOWED, EXT_SQLITE, EXT_XATTRS, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node,
     NodeKind, PartRef, TreeV1, XattrsV1,
 };
+use ballast::format::verified::{
+    DATABASE_BAD, DATABASE_GOOD, DATABASE_UNKNOWN, VerifiedDatabaseV1, VerifiedDatabasesV1,
+};
 use ballast::format::wire::{self, Bytes, Extension, Stamp};
 use ballast::id::{BlobId, BlobKind, IndexId, ObjectKind, PackId, RepoId, SessionId, SnapshotId};
 
@@ -421,6 +424,26 @@ pub fn verified() -> VerifiedV1 {
         good: vec![PackId(counting(0x31)), PackId(counting(0x32))],
         bad: vec![PackId(counting(0x33))],
         extensions: extensions(),
+    }
+}
+
+/// Databases of a verification: one of each verdict.
+pub fn verified_databases() -> VerifiedDatabasesV1 {
+    let one = |path: &[u8], verdict, finding: &str| VerifiedDatabaseV1 {
+        path: path.into(),
+        verdict,
+        finding: finding.into(),
+    };
+    VerifiedDatabasesV1 {
+        path: b"/srv"[..].into(),
+        good: 300,
+        bad: 1,
+        unknown: 1,
+        databases: vec![
+            one(b"/srv/\xfe.db", DATABASE_BAD, "row 7 missing from index chat_user"),
+            one(b"/srv/own.db", DATABASE_UNKNOWN, "no such collation sequence: theirs"),
+            one(b"/srv/chat.db", DATABASE_GOOD, ""),
+        ],
     }
 }
 

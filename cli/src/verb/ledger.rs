@@ -67,7 +67,21 @@ fn what(line: &Line) -> String {
             .collect();
             format!("condemn {}", if parts.is_empty() { "nothing".into() } else { parts.join(", ") })
         }
-        What::Verified { good, bad, snapshot } => {
+        What::Verified { snapshot: Some(snapshot), databases: Some(d), .. } => {
+            let below = if d.path == "/" { String::new() } else { format!(":{}", name(d.path.as_bytes())) };
+            let all = counted(d.good + d.bad + d.unknown, "database", "databases");
+            let mut line = format!("verified {all} of {}{below}", snapshot.short());
+            for (n, word) in [(d.bad, "NOT WHOLE"), (d.unknown, "not verified")] {
+                if n > 0 {
+                    line.push_str(&format!(", {} {word}", count(n)));
+                }
+            }
+            if let Some((path, finding)) = d.failed.first() {
+                line.push_str(&format!(": {}: {finding}", name(path.as_bytes())));
+            }
+            line
+        }
+        What::Verified { good, bad, snapshot, .. } => {
             let of = snapshot.map(|id| format!(", snapshot {}", id.short())).unwrap_or_default();
             let bad = if *bad > 0 { format!(", {} BAD", count(*bad)) } else { String::new() };
             format!("verified {}{bad}{of}", counted(*good, "pack", "packs"))

@@ -76,6 +76,10 @@ fn summary(r: &RestoreReport, snapshot: &str, target: &str, style: Style) -> Vec
     if r.files_skipped > 0 {
         say("left alone", format!("{} that were there already", counted(r.files_skipped, "file", "files")));
     }
+    if r.moved_aside_count > 0 {
+        let files = counted(r.moved_aside_count, "file", "files");
+        say("moved aside", format!("{files} of databases that were replaced, named above"));
+    }
     if r.ownership_skipped {
         say("owners", "not set: only root can".into());
     }

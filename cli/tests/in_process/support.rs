@@ -45,6 +45,8 @@ pub struct Command<'a> {
     pub env: Vec<(&'a str, String)>,
     pub answers: Vec<&'a str>,
     pub stdin: &'a [u8],
+    /// Standard output is a terminal.
+    pub screen: bool,
 }
 
 /// How it went.
@@ -80,6 +82,11 @@ impl<'a> Command<'a> {
         self
     }
 
+    pub fn on_screen(mut self) -> Self {
+        self.screen = true;
+        self.with("NO_COLOR", "1")
+    }
+
     pub fn run(self, args: &[&str]) -> Outcome {
         let (out, err) = (Shared::default(), Shared::default());
         let answers =
@@ -89,7 +96,11 @@ impl<'a> Command<'a> {
             err: ErrOut::new(err.clone()),
             stdin: Box::new(Cursor::new(self.stdin.to_vec())),
             prompt: Box::new(Answers(answers.clone(), err.clone())),
-            terminals: Terminals { stdin: !self.answers.is_empty(), ..Terminals::default() },
+            terminals: Terminals {
+                stdin: !self.answers.is_empty(),
+                stdout: self.screen,
+                ..Terminals::default()
+            },
             env: self.env.into_iter().collect::<Env>(),
             cwd: Some(std::env::temp_dir()),
             zone: ballast_cli::io::utc(),

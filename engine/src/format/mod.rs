@@ -20,6 +20,7 @@ pub mod record;
 pub mod seams;
 pub mod snapshot;
 pub mod tree;
+pub mod verified;
 pub mod wire;
 
 /// Format version in every header.

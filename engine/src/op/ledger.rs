@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::format::ledger::Event;
+use crate::format::record::VerifiedV1;
+use crate::format::verified::{DATABASE_GOOD, EXT_DATABASES, VerifiedDatabasesV1};
+use crate::format::wire;
 use crate::id::{ObjectName, SessionId, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::ledger::Entry;
@@ -43,8 +46,10 @@ pub enum What {
         good: u64,
         /// So many were not.
         bad: u64,
-        /// A snapshot that was restored for it.
+        /// A snapshot whose databases were restored for it.
         snapshot: Option<SnapshotId>,
+        /// What was found out about them.
+        databases: Option<Databases>,
     },
     /// The repository needs these features from here on.
     Raise {
@@ -78,6 +83,37 @@ pub struct Details {
     pub total_bytes: u64,
     /// The snapshot it was made from.
     pub original: Option<SnapshotId>,
+}
+
+/// Databases of a snapshot, restored and asked for their integrity.
+#[derive(Debug, Clone, Serialize)]
+pub struct Databases {
+    /// Where they were looked for; names that are not UTF-8 with replacement characters.
+    pub path: String,
+    /// How many were whole.
+    pub good: u64,
+    /// How many were not.
+    pub bad: u64,
+    /// How many could not be asked.
+    pub unknown: u64,
+    /// Those that were not whole or could not be asked, as far as they are recorded: path and first finding.
+    pub failed: Vec<(String, String)>,
+}
+
+impl Databases {
+    fn of(verified: &VerifiedV1) -> Option<Self> {
+        let data = &verified.extensions.iter().find(|e| e.tag == EXT_DATABASES)?.data;
+        let record: VerifiedDatabasesV1 = wire::decode(data).ok()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let failed = record.databases.iter().filter(|one| one.verdict != DATABASE_GOOD);
+        Some(Self {
+            path: text(&record.path),
+            good: record.good,
+            bad: record.bad,
+            unknown: record.unknown,
+            failed: failed.map(|one| (text(&one.path), one.finding.0.clone())).collect(),
+        })
+    }
 }
 
 /// Who wrote an entry, and when.
@@ -171,7 +207,9 @@ fn what(repo: &Repository, event: &Event, forgotten: &dyn Fn(&SnapshotId) -> boo
             dead_snapshots: count(c.snapshots.len()),
         },
         Event::Verified(v) => {
-            What::Verified { good: count(v.good.len()), bad: count(v.bad.len()), snapshot: v.snapshot }
+            let databases = Databases::of(v);
+            let (good, bad) = (count(v.good.len()), count(v.bad.len()));
+            What::Verified { good, bad, snapshot: v.snapshot, databases }
         }
         Event::Raise(raise) => What::Raise {
             incompatible: raise.features.incompatible,

@@ -14,4 +14,6 @@ pub mod repair;
 pub mod restore;
 pub mod rewrite;
 pub mod snapshot;
+pub mod sqlite;
 pub mod tag;
+pub mod verify;

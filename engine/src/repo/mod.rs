@@ -5,6 +5,7 @@ pub mod bases;
 pub mod cache;
 pub mod clerk;
 pub mod copier;
+pub mod extract;
 pub mod frames;
 pub mod holdings;
 pub mod index;

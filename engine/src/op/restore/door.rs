@@ -143,6 +143,21 @@ pub fn publish(dir: &File, temp: &[u8], name: &[u8], replace: bool) -> Result<bo
     }
 }
 
+/// Gives what is under `from` the name `to`, whatever it is; `false` if that is taken.
+pub fn move_to_free(dir: &File, from: &[u8], to: &[u8]) -> io::Result<bool> {
+    let done = match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            linkat(dir, from, dir, to, AtFlags::empty()).and_then(|()| unlinkat(dir, from, AtFlags::empty()))
+        }
+        done => done,
+    };
+    match done {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Sets the length; extends by a hole.
 pub fn set_len(file: &File, len: u64) -> io::Result<()> {
     Ok(ftruncate(file, len)?)

@@ -14,15 +14,17 @@ use std::sync::Arc;
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 
+use super::aside::{self, Aside};
 use super::dir::Dir;
 use super::links::{Announce, Origin, identity};
 use super::run::{Done, Trouble, cannot, count};
 use super::{door, meta};
 use crate::error::{Error, ProblemKind};
 use crate::format::content::Entry;
-use crate::format::tree::{MARK_CHANGED, MARK_INCOMPLETE, Node};
+use crate::format::tree::{CAPTURE_SQLITE, MARK_CHANGED, MARK_INCOMPLETE, Node};
 use crate::id::BlobKind;
 use crate::repo::trees::Piece;
+use crate::source::sqlite::Guarded;
 
 /// Files from here on have their room reserved at once.
 const RESERVE_FROM_BYTES: u64 = 1 << 20;
@@ -44,7 +46,7 @@ pub enum Standing {
     /// Something that is to be left alone.
     Keep,
     /// A file of the right length: it may be right already.
-    Candidate(File, Stat),
+    Candidate(Guarded, Stat),
 }
 
 thread_local! {
@@ -84,7 +86,7 @@ impl<'r> Task<'r> {
                     Some((_, s)) if s.st_nlink > 1 && !meta::is_right(dir.run, &s, &self.node) => {
                         Standing::Free
                     }
-                    Some((file, s)) if s.st_size as u64 == len => Standing::Candidate(file, s),
+                    Some((file, s)) if s.st_size as u64 == len => Standing::Candidate(file.into(), s),
                     _ => Standing::Free,
                 })
             }
@@ -93,12 +95,18 @@ impl<'r> Task<'r> {
     }
 
     /// It is there already, and right but for metadata.
-    pub fn adopt(&self, file: &File, stat: &Stat, len: u64) {
+    pub fn adopt(&self, file: &File, stat: &Stat, len: u64) -> Done<()> {
         let run = self.dir.run;
+        if aside::has_logs(&self.dir, self.name())
+            && let Some(aside) = aside::make_way(&self.dir, self.name(), file)?
+        {
+            aside.finish();
+        }
         meta::apply(run, file, &self.node, Some(stat), &self.path());
         count(&run.counts.skipped, 1);
         run.progress.advance(1, len);
         self.announced(stat);
+        Ok(())
     }
 
     /// It is left as it is.
@@ -110,8 +118,9 @@ impl<'r> Task<'r> {
     /// All of its content is in `temp`: gives it its name, then its metadata.
     pub fn place(&self, temp: &Temp<'r>) -> Done<()> {
         let (dir, run) = (&self.dir, self.dir.run);
+        let way = aside::make_way(dir, self.name(), &temp.file).inspect_err(|_| temp.discard())?;
         match door::publish(&dir.file, &temp.name, self.name(), run.replaces()) {
-            Ok(true) => {}
+            Ok(true) => way.into_iter().for_each(Aside::finish),
             Ok(false) => {
                 self.leave();
                 return Ok(());
@@ -164,13 +173,13 @@ impl<'r> Task<'r> {
                 return Ok(());
             }
             Standing::Candidate(file, stat) => {
-                if self.holds_all(&file, &pieces)? {
-                    self.adopt(&file, &stat, len);
-                    return Ok(());
+                if self.holds_all(&file, &pieces)? && aside::keeps(&self.dir, self.name(), &stat) {
+                    return self.adopt(&file, &stat, len);
                 }
             }
             Standing::Free => {}
         }
+        self.refuse_if_open()?;
         let temp = Temp::open(self, &pieces, len)?;
         for piece in &pieces {
             if let Err(trouble) = temp.fill(piece) {
@@ -179,6 +188,14 @@ impl<'r> Task<'r> {
             }
         }
         self.place(&temp)
+    }
+
+    /// A captured database that somebody has open is refused before anything is written.
+    pub fn refuse_if_open(&self) -> Done<()> {
+        match self.node.capture {
+            CAPTURE_SQLITE => aside::refuse_if_open(&self.dir, self.name()),
+            _ => Ok(()),
+        }
     }
 
     fn holds_all(&self, file: &File, pieces: &[Piece]) -> Done<bool> {

@@ -10,13 +10,15 @@ use std::collections::hash_map::Entry as Slot;
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use rustix::fs::{AtFlags, Stat, linkat};
+use rustix::fs::{AtFlags, OFlags, Stat, linkat};
 use rustix::io::Errno;
 
+use super::aside::{self, Aside};
 use super::dir::Dir;
 use super::door;
 use crate::format::content::Entry;
 use crate::format::tree::{Node, NodeKind};
+use crate::source::sqlite::Guarded;
 
 /// Where the first name of a file was restored, and as what.
 #[derive(Debug, Clone)]
@@ -167,13 +169,29 @@ pub fn link(top: &File, dir: &Dir<'_>, name: &[u8], first: &First) -> Linked {
             door::clear(&dir.file, &temp)?;
             return Ok(false);
         }
-        let placed = door::publish(&dir.file, &temp, name, dir.run.replaces());
-        if placed.is_err() {
+        Ok(true)
+    };
+    // A copy meets the same refusals, and says so.
+    let place = || -> Result<bool, Errno> {
+        let temp = door::temp_name(name, dir.temp_salt);
+        let content = door::open_regular(&dir.file, &temp, OFlags::RDONLY).ok().flatten();
+        let way = content.map(|(file, _)| Guarded::from(file)).map(|file| aside::make_way(dir, name, &file));
+        let placed = match way.transpose() {
+            Ok(way) => {
+                let placed = door::publish(&dir.file, &temp, name, dir.run.replaces());
+                if placed == Ok(true) {
+                    way.flatten().into_iter().for_each(Aside::finish);
+                }
+                placed
+            }
+            Err(_) => Ok(false),
+        };
+        if placed != Ok(true) {
             door::clear(&dir.file, &temp)?;
         }
         placed
     };
-    match attempt() {
+    match attempt().and_then(|linked| if linked { place() } else { Ok(false) }) {
         Ok(true) => Linked::Yes,
         Ok(false) => Linked::No,
         Err(error) => {

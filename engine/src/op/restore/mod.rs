@@ -5,12 +5,14 @@
 //! 3. `work` takes the steps: `dir`ectories first, then what is in them, by several workers.
 //! 4. Each `file` is written beside its place under a temporary name, verified chunk by
 //!    chunk, renamed, then given its `meta`data; hard `links` and `special` files likewise.
+//!    Where it is a database, what belonged to the one it replaces goes out of the way first (`aside`).
 //! 5. A directory's metadata is set when the last thing in it is done.
 //! 6. One `syncfs` at the end: what was reported is durable.
 //!
 //! Every step is relative to the handle of a directory (`door`) and follows no link, but for
 //! the target as the user gave it. A lost blob costs the files that need it, each a Problem.
 
+mod aside;
 mod dir;
 mod door;
 mod file;
@@ -24,7 +26,7 @@ mod special;
 mod team;
 mod work;
 
-pub use options::{Overwrite, RestoreOptions, RestoreReport};
+pub use options::{MovedAside, Overwrite, RestoreOptions, RestoreReport};
 pub use plan::DAMAGED;
 
 use std::fs::{DirBuilder, File};

@@ -43,6 +43,15 @@ pub struct RestoreOptions {
     pub threads: usize,
 }
 
+/// A file that belonged to a database which was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MovedAside {
+    /// Where it was; printable.
+    pub from: String,
+    /// Where it is.
+    pub to: String,
+}
+
 /// What was restored.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct RestoreReport {
@@ -64,6 +73,10 @@ pub struct RestoreReport {
     pub bytes_resumed: u64,
     /// Owners could not be set: not run as root.
     pub ownership_skipped: bool,
+    /// How many logs of replaced databases were moved out of the way.
+    pub moved_aside_count: u64,
+    /// The first of them.
+    pub moved_aside: Vec<MovedAside>,
     /// How many problems there were.
     pub problem_count: u64,
     /// The first of them.

@@ -4,13 +4,15 @@
 //! and the run goes on.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::{Overwrite, RestoreOptions, RestoreReport};
+use super::aside::Logs;
+use super::{MovedAside, Overwrite, RestoreOptions, RestoreReport};
 use crate::error::printable;
 use crate::error::{Error, Problem, ProblemKind, Result};
 use crate::format::snapshot::KEPT_PROBLEMS;
@@ -90,6 +92,9 @@ pub struct Run<'r> {
     pub me: (u32, u32),
     /// Counts.
     pub counts: Counts,
+    /// See [`super::aside`].
+    pub logs: Logs,
+    moved: Mutex<(u64, Vec<MovedAside>)>,
     findings: Mutex<Findings>,
     failure: Mutex<Option<Error>>,
     aborted: AtomicBool,
@@ -116,6 +121,8 @@ impl<'r> Run<'r> {
             base,
             me,
             counts: Counts::default(),
+            logs: Logs::default(),
+            moved: Mutex::default(),
             findings: Mutex::default(),
             failure: Mutex::default(),
             aborted: AtomicBool::new(false),
@@ -161,7 +168,7 @@ impl<'r> Run<'r> {
     fn target_path(&self, path: &[u8]) -> PathBuf {
         let below = path.strip_prefix(&self.base[..]).unwrap_or(path);
         let below = below.strip_prefix(b"/").unwrap_or(below);
-        self.options.target.join(std::ffi::OsStr::from_bytes(below))
+        self.options.target.join(OsStr::from_bytes(below))
     }
 
     /// Notes a Problem.
@@ -185,6 +192,18 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// What belonged to a database that was replaced has another name now; both below the target.
+    pub fn moved_aside(&self, from: &[u8], to: &[u8]) {
+        let path = |below: &[u8]| {
+            printable(self.options.target.join(OsStr::from_bytes(below)).as_os_str().as_bytes())
+        };
+        let mut moved = locked(&self.moved);
+        moved.0 += 1;
+        if moved.1.len() < KEPT_PROBLEMS {
+            moved.1.push(MovedAside { from: path(from), to: path(to) });
+        }
+    }
+
     /// Owners are not set, since this is not root; said once.
     pub fn skip_owner(&self) {
         if !self.owner_skipped.swap(true, Ordering::Relaxed) {
@@ -202,6 +221,7 @@ impl<'r> Run<'r> {
             let more = if times > 1 { format!(" (and {} more)", times - 1) } else { String::new() };
             self.problem(kind, &path, format!("{message}{more}"));
         }
+        let (moved_aside_count, moved_aside) = self.moved.into_inner().unwrap_or_else(|e| e.into_inner());
         let findings = self.findings.into_inner().unwrap_or_else(|e| e.into_inner());
         let c = self.counts;
         Ok(RestoreReport {
@@ -213,6 +233,8 @@ impl<'r> Run<'r> {
             files_skipped: c.skipped.into_inner(),
             bytes_resumed: c.resumed.into_inner(),
             ownership_skipped: self.owner_skipped.into_inner(),
+            moved_aside_count,
+            moved_aside,
             problem_count: findings.count,
             problems: findings.first,
             ..RestoreReport::default()

@@ -7,15 +7,16 @@
 //! Memory: one chunk for each helper, and the list of pieces: some 64 bytes for each chunk, so
 //! 64 MiB for a file of 1 TiB.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use rustix::fs::Stat;
 
+use super::aside;
 use super::file::{self, Standing, Task, Temp};
 use super::run::{Done, Trouble};
 use crate::repo::trees::Piece;
+use crate::source::sqlite::Guarded;
 
 /// A file that is worked on together.
 pub struct Team<'r> {
@@ -44,7 +45,7 @@ enum Phase<'r> {
     /// Someone moves it on.
     Moving,
     /// Is what stands there right already?
-    Compare(Arc<(File, Stat)>),
+    Compare(Arc<(Guarded, Stat)>),
     /// Into the temporary file.
     Write(Arc<Temp<'r>>),
     /// In place, or given up.
@@ -137,6 +138,7 @@ impl<'r> Team<'r> {
     }
 
     fn open(&self) -> Done<Phase<'r>> {
+        self.task.refuse_if_open()?;
         self.task.dir.run.reader.prepare_pieces(&self.pieces)?;
         Ok(Phase::Write(Arc::new(Temp::open(&self.task, &self.pieces, self.len)?)))
     }
@@ -164,9 +166,11 @@ impl<'r> Team<'r> {
     fn end(&self, phase: &Phase<'r>, trouble: Option<Trouble>) -> Done<Phase<'r>> {
         match (phase, trouble) {
             (Phase::Compare(_), Some(Trouble::Stop(error))) => Err(Trouble::Stop(error)),
-            (Phase::Compare(there), None) if !self.enough.load(Ordering::Relaxed) => {
-                self.task.adopt(&there.0, &there.1, self.len);
-                Ok(Phase::Over)
+            (Phase::Compare(there), None)
+                if !self.enough.load(Ordering::Relaxed)
+                    && aside::keeps(&self.task.dir, &self.task.node.name, &there.1) =>
+            {
+                self.task.adopt(&there.0, &there.1, self.len).map(|()| Phase::Over)
             }
             // It differs, or cannot be read: it is replaced.
             (Phase::Compare(_), _) => self.open(),

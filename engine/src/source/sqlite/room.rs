@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -88,7 +88,7 @@ impl Folder {
 
     /// A new file of this name.
     pub fn create(&self, suffix: &str) -> io::Result<File> {
-        File::options().read(true).write(true).create_new(true).open(self.path(suffix))
+        File::options().read(true).write(true).create_new(true).mode(0o600).open(self.path(suffix))
     }
 }
 
