@@ -1,6 +1,8 @@
 //! Data for benches: numbers with the statistics of real weights, and text; whole repositories in
-//! [`synthetic`].
+//! [`synthetic`]. What repositories take, ours ([`stored`]) and others ([`restic`]).
 
+pub mod restic;
+pub mod stored;
 pub mod synthetic;
 
 /// A small generator; good enough for data, and the same everywhere.

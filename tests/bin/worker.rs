@@ -1,6 +1,7 @@
 //! A process that tests may stop and kill: `worker snapshot REPO CACHE SOURCE`,
 //! `worker prune REPO CACHE` and `worker forget REPO CACHE NUMBER` with a cheap key and the clock of
-//! the tests, or `worker memory BYTES`. Those that say `ready` and go on until they are killed: `worker write
+//! the tests, `worker memory BYTES`, `worker image DATABASE COPY TEMP`, which captures a database, or `worker alone DATABASE`, which fails if anybody
+//! else has it locked, for reading too. Those that say `ready` and go on until they are killed: `worker write
 //! DATABASE` and `worker checkpoint DATABASE` write to it, `worker open DATABASE` has it open, `worker lock DATABASE` locks it, `worker
 //! interrupt DATABASE` is in the middle of a large transaction, `worker capture DATABASE TEMP` of a capture. `worker restore REPO SNAPSHOT PATH TARGET NUMBER` restores, and
 //! is killed when it says something for the time of that number. A run that fails says why and ends with 1; a panic is none
@@ -39,7 +40,9 @@ fn run(words: &[&str]) -> Result<()> {
             world::forget(&open(repo, cache)?, number)?;
         }
         ["memory", bytes] => support::memory::snapshot_of_generated_bytes(bytes.parse().unwrap()),
+        ["alone", database] => return alone(Path::new(database)),
         [verb, database] => database_work(verb, Path::new(database)),
+        ["image", database, copy, temp] => image(Path::new(database), Path::new(copy), Path::new(temp)),
         ["capture", database, temp] => capture(Path::new(database), Path::new(temp)),
         ["restore", repo, snapshot, path, target, number] => {
             let options = restore::RestoreOptions {
@@ -118,6 +121,19 @@ fn database_work(verb: &str, path: &Path) -> ! {
     }
     ready();
     for_ever(db)
+}
+
+/// Locks the whole file, as nobody can while SQLite holds one of its locks for somebody else.
+fn alone(path: &Path) -> Result<()> {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let all = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::fcntl_lock(&file, all).map_err(|_| ballast::error::Error::Usage("others use it".into()))
+}
+
+/// Captures all of it into a file.
+fn image(path: &Path, copy: &Path, temp: &Path) {
+    let mut image = database::capture(path, &database::options(temp)).unwrap();
+    support::put(copy, &database::bytes_of(&mut image));
 }
 
 /// Begins to capture, reads half of it, and stays there.

@@ -3,8 +3,12 @@
 
 #[path = "sqlite/captures.rs"]
 mod captures;
+#[path = "sqlite/readonly.rs"]
+mod readonly;
 #[path = "sqlite/refusals.rs"]
 mod refusals;
+#[path = "sqlite/service.rs"]
+mod service;
 #[path = "sqlite/snapshots.rs"]
 mod snapshots;
 #[path = "sqlite/untouched.rs"]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use ballast_benches::restic::{Restic, version};
 use cases::{Asked, Case};
 use vault::Vault;
 
@@ -87,7 +88,7 @@ fn table(
         eprintln!("no --jpeg: its row is left out");
     }
     all.extend(cases::incompressible(jpeg)?);
-    let [restic, zstd] = ["restic", "zstd"].map(|p| with_peers.then(|| peers::version(p)).flatten());
+    let [restic, zstd] = ["restic", "zstd"].map(|p| with_peers.then(|| version(p)).flatten());
     let name =
         |version: &Option<String>, word: &str| version.clone().unwrap_or_else(|| format!("(no {word})"));
     println!(
@@ -114,7 +115,7 @@ fn run(case: Case, work: Option<&Path>, restic: bool, zstd: bool) -> Result<u32,
     };
     let dir_path = dir.path().canonicalize()?;
     let mut vault = Vault::new(&dir_path)?;
-    let restic = if restic { peers::Restic::new(&dir_path) } else { None };
+    let restic = if restic { Restic::new(&dir_path) } else { None };
     let mut short = 0;
     for step in case {
         let added = vault.take(&step.files)?;

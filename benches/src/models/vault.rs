@@ -1,6 +1,6 @@
 //! A repository of its own for each case: what every run adds to it, and that everything comes back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,14 +8,13 @@ use std::sync::Arc;
 use ballast::crypto::kdf;
 use ballast::entropy::Surroundings;
 use ballast::error::Result;
-use ballast::format::envelope::{NONCE_LEN, PREFIX_LEN, TAG_LEN};
-use ballast::format::pack::{FOOTER_LEN, Trailer};
-use ballast::id::{ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use ballast::id::SnapshotId;
 use ballast::op::restore::{self, RestoreOptions};
 use ballast::op::snapshot::{self, SnapshotOptions};
 use ballast::progress::Silent;
-use ballast::repo::{InitOptions, OpenOptions, Repository, packfile};
+use ballast::repo::{InitOptions, OpenOptions, Repository};
 use ballast::store::local::LocalStore;
+use ballast_benches::stored::{Packs, bytes_below};
 
 /// Files of one run: path below the source directory, content.
 pub type Files = Vec<(String, Vec<u8>)>;
@@ -37,7 +36,7 @@ pub struct Vault {
     place: PathBuf,
     source: PathBuf,
     target: PathBuf,
-    packs: HashSet<String>,
+    packs: Packs,
     taken: Vec<(SnapshotId, BTreeMap<String, blake3::Hash>)>,
 }
 
@@ -51,7 +50,7 @@ impl Vault {
         let open = OpenOptions { cache_dir: Some(work.join("cache")), ..OpenOptions::default() };
         let repo = Repository::init(Arc::new(store), b"bench", &init, &open, Surroundings::system())?;
         let (source, target) = (work.join("source"), work.join("target"));
-        Ok(Self { repo, place, source, target, packs: HashSet::new(), taken: Vec::new() })
+        Ok(Self { repo, place, source, target, packs: Packs::default(), taken: Vec::new() })
     }
 
     /// The directory that snapshots are taken of.
@@ -69,37 +68,12 @@ impl Vault {
         let snapshot = report.snapshot.expect("because it is no dry run");
         let hashes = files.iter().map(|(name, bytes)| (name.clone(), blake3::hash(bytes))).collect();
         self.taken.push((snapshot, hashes));
-        let padding_bytes = self.padding_of_new_packs()?;
+        let padding_bytes = self.packs.read_new(&self.repo)?.padding_bytes;
         Ok(Added {
             file_bytes: files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
             stored_bytes: bytes_below(&self.place) - before - padding_bytes,
             padding_bytes,
         })
-    }
-
-    fn padding_of_new_packs(&mut self) -> Result<u64> {
-        let mut padding = 0;
-        for name in self.repo.store().list(ObjectKind::Pack)? {
-            if !self.packs.insert(name.clone()) {
-                continue;
-            }
-            let id: PackId = name.parse().expect("because a store lists names of packs");
-            let (_, pack) = packfile::read_trailer(&self.repo, id)?;
-            let region: u64 = pack.frames.iter().map(|f| u64::from(f.stored_len)).sum();
-            let trailer = Trailer {
-                session: SessionId([0; 16]),
-                pack_kind: 0,
-                flags: 0,
-                region_len: 0,
-                region_hash: [0; 32],
-                frames: pack.frames,
-                extensions: Vec::new(),
-            };
-            let fixed = PREFIX_LEN + NONCE_LEN + trailer.encode().0.len() + TAG_LEN + FOOTER_LEN;
-            let size = self.repo.store().stat(&ObjectName::from(id))?.size_bytes;
-            padding += size - region - fixed as u64;
-        }
-        Ok(padding)
     }
 
     /// Restores every snapshot and compares every file.
@@ -137,15 +111,4 @@ fn replace(dir: &Path, files: &Files) {
             .and_then(|mut file| std::io::Write::write_all(&mut file, bytes))
             .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
-}
-
-/// Bytes of all files below a directory, but for leases.
-pub fn bytes_below(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    let size = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(m) if m.is_dir() && entry.file_name() != "locks" => bytes_below(&entry.path()),
-        Ok(m) if m.is_file() => m.len(),
-        _ => 0,
-    };
-    entries.flatten().map(size).sum()
 }

@@ -225,7 +225,11 @@ impl<'e> Recipe<'e> {
     pub fn new_grains(&self, prefix: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
         debug_assert_eq!(out.len(), self.new_bytes);
         if out.is_empty() {
-            return if self.stream.is_empty() { Ok(()) } else { Err(Malformed::new("has bytes of no grain")) };
+            return if self.stream.is_empty() {
+                Ok(())
+            } else {
+                Err(Malformed::new("has bytes of no grain"))
+            };
         }
         one_frame(self.stream)?;
         let failed = |code| Malformed::new(format!("zstd: {}", zstd::zstd_safe::get_error_name(code)));
@@ -299,7 +303,8 @@ pub fn decode<'b>(
     out: &mut [u8],
 ) -> Result<(), Malformed> {
     let recipe = Recipe::read(encoded, bases, out.len())?;
-    let get = |number| grain(number).ok_or_else(|| Malformed::new("names a grain that its bases do not have"));
+    let get =
+        |number| grain(number).ok_or_else(|| Malformed::new("names a grain that its bases do not have"));
     let mut prefix = Vec::new();
     for number in &recipe.prefix {
         prefix.extend_from_slice(get(*number)?);

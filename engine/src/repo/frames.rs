@@ -76,8 +76,11 @@ struct Beneath<'a> {
 }
 
 impl Beneath<'static> {
-    const NOTHING: Self =
-        Self { edges: &[], height: 0, decode: &|_, _| Err(Malformed::new("has no bases to be decoded against")) };
+    const NOTHING: Self = Self {
+        edges: &[],
+        height: 0,
+        decode: &|_, _| Err(Malformed::new("has no bases to be decoded against")),
+    };
 }
 
 /// A delta by grains: what was coded, and what it stands on.
@@ -326,7 +329,12 @@ pub fn fetch_encoded(repo: &Repository, pack: &ObjectName, epoch: u16, place: &P
 }
 
 /// Opens a frame's stored bytes and decodes nothing.
-pub fn open_encoded(repo: &Repository, epoch: u16, place: &Place, stored: &[u8]) -> Result<Vec<u8>, Malformed> {
+pub fn open_encoded(
+    repo: &Repository,
+    epoch: u16,
+    place: &Place,
+    stored: &[u8],
+) -> Result<Vec<u8>, Malformed> {
     let ended = || Malformed::new("is shorter than its seal");
     let (nonce, sealed) = stored.split_at_checked(NONCE_LEN).ok_or_else(ended)?;
     let nonce = nonce.try_into().map_err(|_| ended())?;
@@ -426,7 +434,10 @@ mod tests {
             let error = prove(&repo, &other, &plain, &Beneath::NOTHING, &mut scratch).unwrap_err();
             assert_eq!(error.0, "decodes to something else");
             let record = FrameRecord { codec_version: 9, ..frame.record.clone() };
-            assert!(prove(&repo, &SealedFrame { record, ..frame }, &plain, &Beneath::NOTHING, &mut scratch).is_err());
+            assert!(
+                prove(&repo, &SealedFrame { record, ..frame }, &plain, &Beneath::NOTHING, &mut scratch)
+                    .is_err()
+            );
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ballast::source::sqlite::{Held, SqliteOptions};
+use ballast::source::{At, SourceFile};
 use support::database::{Killed, bytes_of, capture, connect, create, options, state, step};
 use support::put;
 
@@ -127,4 +128,30 @@ fn equal_states_have_equal_images() {
         put(&copy, &live);
         assert_eq!(state(&copy), 5);
     }
+}
+
+/// A process loses its locks with any descriptor of the file that it closes: whoever reads a captured database by another
+/// name meanwhile must not unlock it.
+#[test]
+fn who_reads_its_other_name_does_not_unlock_it() {
+    let (_dir, top) = temp();
+    let path = top.join("source/db");
+    drop(create(&path, true, LARGE));
+    std::fs::hard_link(&path, top.join("source/alias")).unwrap();
+    let user = Killed::start(WORKER, &["open", path.to_str().unwrap()]);
+    let mut image = capture(&path, &options(&top.join("temp"))).unwrap();
+    // Its locks go with it; ours are left.
+    drop(user);
+    let is_alone = || {
+        let mut worker = std::process::Command::new(WORKER);
+        worker.arg("alone").arg(&path).stderr(std::process::Stdio::null()).status().unwrap().success()
+    };
+    assert!(!is_alone(), "captured");
+    let alias = At::of_path(&top.join("source/alias")).unwrap();
+    drop(SourceFile::open(&alias, &alias.stat().unwrap()).unwrap());
+    assert!(!is_alone(), "still captured");
+    put(top.join("copy"), &bytes_of(&mut image));
+    assert_eq!(state(&top.join("copy")), 1);
+    drop(image);
+    assert!(is_alone());
 }

@@ -42,7 +42,7 @@ fn seen(dir: &Path) -> Seen {
 }
 
 /// Copies the files of a database as a power cut would leave them.
-fn cut_off(from: &Path, to: &Path, suffixes: &[&str]) {
+pub fn cut_off(from: &Path, to: &Path, suffixes: &[&str]) {
     for suffix in suffixes {
         let name = |dir: &Path| dir.join(format!("db{suffix}"));
         std::fs::copy(name(from), name(to)).unwrap();
@@ -103,7 +103,7 @@ fn a_log_without_an_owner() {
 }
 
 /// In the middle of a transaction: main file and journal as they were then.
-fn interrupted(top: &Path, filler: usize) {
+pub fn interrupted(top: &Path, filler: usize) {
     let other = tempfile::tempdir().unwrap();
     let path = other.path().join("db");
     let db = create(&path, false, filler);

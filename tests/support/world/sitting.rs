@@ -62,7 +62,7 @@ impl Sitting {
         let base = |other: &u8| {
             BlobRef::new(BlobKind::Chunk, repo.blob_id(BlobKind::Chunk, &version(thing, *other)))
         };
-        let known = |blob: &BlobRef| self.session.index().rely_on(blob).is_ok_and(|p| p.is_some());
+        let known = |blob: &BlobRef| self.session.height_of(blob).is_ok_and(|height| height.is_some());
         let bases: Vec<BlobRef> = others.iter().map(base).filter(known).take(1).collect();
         let stored = crate::store_against(&self.session, &self.reader, &body, &bases)?;
         if stored.new && !bases.is_empty() {

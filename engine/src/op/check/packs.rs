@@ -14,7 +14,6 @@ use crate::repo::Repository;
 use crate::repo::holdings::Holdings;
 use crate::repo::index::PackNumber;
 
-
 /// Judges every pack that is named and not condemned; sets in the holdings which may be relied on.
 pub fn judge(
     repo: &Repository,

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
+use crate::codec::is_known;
 use crate::error::{Error, Result};
 use crate::id::{BlobKind, BlobRef};
 use crate::op::repair::is_damage;
 use crate::repo::bases::Bases;
 use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
-use crate::codec::is_known;
 use crate::repo::reader::Reader;
 
 /// What is to be thought of a blob.

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::units::Old;
 use super::kin::{Kin, OLDER, Version, element};
 use super::parent::ParentSnapshot;
 use super::seams::table_of;
+use super::units::Old;
 use crate::codec::{self, Hint};
 use crate::format::delta::stretch;
 use crate::format::seams::Seam;

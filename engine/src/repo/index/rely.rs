@@ -96,7 +96,13 @@ impl Found {
 }
 
 impl Search {
-    fn below(&mut self, index: &Index, reader: &Reader, blob: &BlobRef, ceiling: u16) -> Result<Option<Found>> {
+    fn below(
+        &mut self,
+        index: &Index,
+        reader: &Reader,
+        blob: &BlobRef,
+        ceiling: u16,
+    ) -> Result<Option<Found>> {
         let floor = match self.known.get(blob) {
             Some(Known::Copy(height, frame)) => {
                 return Ok((u16::from(*height) < ceiling).then_some(Found::Frame(*height, *frame)));

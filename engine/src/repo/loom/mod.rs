@@ -17,7 +17,6 @@
 mod plan;
 mod spool;
 
-
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};

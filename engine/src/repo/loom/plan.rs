@@ -93,7 +93,8 @@ pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Wanted]) -> Result<Failur
 impl Plan<'_> {
     /// Takes the frame at a place into the plan, unless what is wanted of it is there already.
     fn add(&mut self, place: &Place) -> Result<Spot> {
-        let pack = self.places.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
+        let pack =
+            self.places.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
         let key = (pack.id, place.offset, place.height);
         let spot = (key, place.blob_offset);
         if self.cloth.threads(&spot).is_some() {
@@ -302,7 +303,10 @@ impl Plan<'_> {
         for (offset, len) in &job.blobs {
             let start = *offset as usize;
             let bytes = plain.get(start..start + *len as usize).ok_or_else(|| {
-                Error::corrupt(&job.object, format!("frame at {} is shorter than its blobs", job.place.offset))
+                Error::corrupt(
+                    &job.object,
+                    format!("frame at {} is shorter than its blobs", job.place.offset),
+                )
             })?;
             blobs.push((*offset, self.cloth.spool.append(bytes)?));
         }
@@ -377,7 +381,8 @@ impl Bases {
         let grain = grain as usize;
         let after = self.0.partition_point(|base| base.first <= grain);
         let base = after.checked_sub(1).map(|at| &self.0[at]).filter(|b| grain - b.first < grains_of(b.len));
-        let base = base.ok_or_else(|| Error::corrupt("a frame", "names a grain that its bases do not have"))?;
+        let base =
+            base.ok_or_else(|| Error::corrupt("a frame", "names a grain that its bases do not have"))?;
         Ok((base, grain - base.first))
     }
 

@@ -60,7 +60,10 @@ impl Session {
     fn packs_of_bases(&self, pack: &IndexedPack) -> Result<Option<Vec<PackNumber>>> {
         let mut all = Vec::new();
         for frame in pack.frames.iter().filter(|frame| !frame.edges.is_empty()) {
-            let Some(bases) = self.index.packs_of_bases(&frame.edges, frame.height, self.own_reader())? else { return Ok(None) };
+            let Some(bases) = self.index.packs_of_bases(&frame.edges, frame.height, self.own_reader())?
+            else {
+                return Ok(None);
+            };
             all.extend(bases);
         }
         Ok(Some(all))

@@ -41,10 +41,16 @@ impl Session {
     }
 
     /// The same by grains. What `made` stands on is relied on from now on.
-    pub fn store_units_against(&self, plain: &[u8], ids: &[(BlobId, u32)], made: &ByGrains<'_>) -> Result<()> {
+    pub fn store_units_against(
+        &self,
+        plain: &[u8],
+        ids: &[(BlobId, u32)],
+        made: &ByGrains<'_>,
+    ) -> Result<()> {
         let height = made.height.saturating_add(1);
         let packs = self.index.packs_of_bases(made.edges, height, self.own_reader())?;
-        locked(&self.relied).extend(packs.ok_or_else(|| Error::Internal("a frame without its bases".into()))?);
+        locked(&self.relied)
+            .extend(packs.ok_or_else(|| Error::Internal("a frame without its bases".into()))?);
         let frame = frames::make_by_grains(&self.repo, plain, blobs(ids), made)?;
         self.push(&frame)
     }

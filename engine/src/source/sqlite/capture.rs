@@ -1,21 +1,25 @@
 //! From a database to its image: look, choose the way, try, look again.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
+
+use rustix::fs::StatVfsMountFlags;
 
 use super::beside::{Beside, Journal, live_journals};
 use super::calm::{Calm, has_moved, is_locked};
 use super::connect::{self, Door, Trouble};
+use super::draft::Draft;
 use super::fds::Held;
 use super::header::{HEADER_BYTES, Header};
 use super::image::{Image, Pages, SMALL_BYTES, Transaction};
 use super::options::SqliteOptions;
 use super::recover::recover;
 use super::room::Room;
+use super::settled::{settled, shows_changes};
 use super::way::{Sight, Way, way};
-use crate::entropy::{Clock, SystemClock};
+use crate::entropy::Clock;
 use crate::format::record::{LookV1, SqliteCaptureV1, SqliteFilesV1};
 use crate::format::wire::Stamp;
 use crate::source::at::At;
@@ -29,14 +33,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const TRIES: u32 = 60;
 /// A log that cannot be used so often is recovered in a copy, though somebody may have it open.
 const LOG_TRIES: u32 = 10;
-/// Two changes within so much time may bear the same time.
-const TICK: Duration = Duration::from_millis(20);
-/// The same on file systems that count in seconds, which shows in times without fractions.
-const COARSE_TICK: Duration = Duration::from_secs(2);
-/// Copied between two looks at the clock.
-const STEP_BYTES: u64 = 64 << 20;
-/// Asked to be read ahead before a lock is taken, at most.
-const AHEAD_BYTES: u64 = 1 << 30;
 /// Writers are let in between two tries to copy under a lock.
 const LET_IN: Duration = Duration::from_millis(300);
 
@@ -59,6 +55,14 @@ pub struct Captor<'a> {
     pub stop: &'a dyn Fn() -> bool,
 }
 
+/// What stays from one try to copy under a lock to the next.
+#[derive(Default)]
+struct Copying {
+    /// How often it took longer than who writes may be held back.
+    held_back: u32,
+    draft: Option<Draft>,
+}
+
 /// One look.
 struct Look {
     stat: Stat,
@@ -71,14 +75,17 @@ impl Captor<'_> {
     /// Captures the database at `at`, which `source` has open and which begins with the mark of one.
     pub fn capture(&self, at: &At, source: &SourceFile) -> Result<Image, NotCaptured> {
         let until = Instant::now() + self.options.lock_wait;
-        let (mut tries, mut lost_log, mut hot, mut held_back) = (0u32, 0u32, false, 0u32);
+        let (mut tries, mut lost_log, mut hot, mut copying) = (0u32, 0u32, false, Copying::default());
         loop {
             let result = self.look(at, source).and_then(|look| {
                 let way = self.way(&look, source, hot, lost_log >= LOG_TRIES);
-                self.attempt(way, at, source, &look, held_back)
+                self.attempt(way, at, source, &look, &mut copying)
             });
             let trouble = match result {
-                Ok(image) => return Ok(image),
+                Ok(image) => {
+                    note_read_only(source.file(), at);
+                    return Ok(image);
+                }
                 Err(trouble) => trouble,
             };
             let refused =
@@ -87,8 +94,8 @@ impl Captor<'_> {
             hot = trouble == Trouble::HotJournal;
             match &trouble {
                 Trouble::Never(why) => return refused(why),
-                Trouble::HeldBack if held_back < 2 => {
-                    held_back += 1;
+                Trouble::HeldBack if copying.held_back < 2 => {
+                    copying.held_back += 1;
                     std::thread::sleep(LET_IN);
                     continue;
                 }
@@ -151,13 +158,16 @@ impl Captor<'_> {
         at: &At,
         source: &SourceFile,
         look: &Look,
-        held_back: u32,
+        copying: &mut Copying,
     ) -> Result<Image, Trouble> {
+        if way != Way::Locked {
+            copying.draft = None;
+        }
         match way {
             Way::Plain => Err(Trouble::Never(
                 "its file system does not share locks with everybody who may use it".into(),
             )),
-            Way::Locked => self.locked(at, source, look, held_back),
+            Way::Locked => self.locked(at, source, look, copying),
             Way::Transaction => {
                 let held = Held::new(look.stat.identity());
                 let (connection, pages) = begin_in_place(at, look, Door::Shared)?;
@@ -169,7 +179,7 @@ impl Captor<'_> {
                     0 => Journal::Rollback,
                     _ => Journal::WriteAheadLog,
                 };
-                settled(look)?;
+                settled(&[Some(look.stat), look.beside.wal, look.beside.journal])?;
                 let (copy, pages) = recover(at, source, &look.stat, &look.beside, journal, &self.room())?;
                 self.of_transaction(copy, pages, at, look)
             }
@@ -180,13 +190,27 @@ impl Captor<'_> {
         Room::new(self.options.temp_dir.clone(), self.options.temp_max_bytes)
     }
 
-    /// The bytes of the main file are the state as long as the lock is held.
-    fn locked(&self, at: &At, source: &SourceFile, look: &Look, held_back: u32) -> Result<Image, Trouble> {
+    /// The bytes of the main file are the state as long as the lock is held: it is copied before, and what
+    /// changed since then is copied again under the lock.
+    fn locked(
+        &self,
+        at: &At,
+        source: &SourceFile,
+        look: &Look,
+        copying: &mut Copying,
+    ) -> Result<Image, Trouble> {
         let file: &File = source.file();
-        if look.stat.size > SMALL_BYTES {
-            read_ahead(file, look.stat.size.min(AHEAD_BYTES));
+        let stopped = || match (self.stop)() {
+            true => Err(Trouble::Never("the run was asked to stop".into())),
+            false => Ok(()),
+        };
+        if look.stat.size > SMALL_BYTES && copying.draft.is_none() {
+            // Judged before the first byte is copied.
+            let settled = shows_changes(&look.stat);
+            let image = self.room().file(look.stat.size).map_err(Trouble::Never)?;
+            copying.draft = Some(Draft::new(file, &look.stat, &look.header, settled, image, &stopped)?);
         }
-        let hold = self.options.lock_hold * 2u32.pow(held_back);
+        let hold = self.options.lock_hold * 2u32.pow(copying.held_back);
         let held = Held::new(look.stat.identity());
         let (connection, pages) = begin_in_place(at, look, Door::Shared)?;
         let began = Instant::now();
@@ -204,13 +228,20 @@ impl Captor<'_> {
             file.read_exact_at(&mut all, 0).map_err(unreadable)?;
             Pages::Memory(all)
         } else {
-            let mut image = self.room().file(bytes).map_err(Trouble::Never)?;
-            copy_within(file, &mut image, bytes, &|| match began.elapsed() > hold {
+            let mut draft = match copying.draft.take() {
+                Some(draft) => draft,
+                None => Draft::empty(self.room().file(bytes).map_err(Trouble::Never)?),
+            };
+            self.room().check(bytes, bytes.saturating_sub(draft.copied_bytes())).map_err(Trouble::Never)?;
+            let finished = draft.finish(file, &header, bytes, &|| match began.elapsed() > hold {
                 true => Err(Trouble::HeldBack),
-                false if (self.stop)() => Err(Trouble::Never("the run was asked to stop".into())),
-                false => Ok(()),
-            })?;
-            Pages::File(image)
+                false => stopped(),
+            });
+            if let Err(trouble) = finished {
+                copying.draft = Some(draft);
+                return Err(trouble);
+            }
+            Pages::File(draft.into_file())
         };
         drop(lock);
         Ok(image(pages_of, header, pages, schema, at, look))
@@ -267,7 +298,7 @@ impl Captor<'_> {
 
     /// The bytes of the main file are the state as long as nobody opens it.
     fn still(&self, at: &At, source: &SourceFile, look: &Look) -> Result<Image, Trouble> {
-        settled(look)?;
+        settled(&[Some(look.stat), look.beside.wal, look.beside.journal])?;
         if is_locked(source.file()) {
             return Err(Trouble::Other("it is in use under another name, where its log must be, too".into()));
         }
@@ -345,55 +376,11 @@ fn image(pages: Pages, header: Header, count: u32, schema: [u8; 32], at: &At, lo
     }
 }
 
-/// Were the files left alone long enough for their times to tell the next change?
-fn settled(look: &Look) -> Result<(), Trouble> {
-    // The clock by which the kernel stamps files, whatever clock the run has.
-    let now_ns = SystemClock.now_ns();
-    let files = [Some(look.stat), look.beside.wal, look.beside.journal];
-    for stamp in files.into_iter().flatten().flat_map(|stat| [stat.mtime, stat.ctime]) {
-        let tick = if stamp.nanos % 1_000_000 == 0 { COARSE_TICK } else { TICK };
-        let age = now_ns.saturating_sub(stamp.to_ns());
-        // One from the future tells nothing, and will not be waited for.
-        if (0..i64::try_from(tick.as_nanos()).unwrap_or(0)).contains(&age) {
-            return Err(Trouble::Other("it changes all the time".into()));
-        }
+/// Says so where nothing can be written. It is no problem: a capture writes nothing there, and what must be
+/// recovered is recovered in a copy.
+fn note_read_only(file: &File, at: &At) {
+    let flags = rustix::fs::fstatvfs(file).map_or(StatVfsMountFlags::empty(), |found| found.f_flag);
+    if flags.contains(StatVfsMountFlags::RDONLY) {
+        tracing::info!(database = %at.path().display(), "captured from a medium that is mounted for reading only");
     }
-    Ok(())
-}
-
-#[cfg(target_os = "linux")]
-fn read_ahead(file: &File, bytes: u64) {
-    // Only advice: it shortens the time under the lock.
-    let _ = rustix::fs::fadvise(file, 0, std::num::NonZero::new(bytes), rustix::fs::Advice::WillNeed);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn read_ahead(_file: &File, _bytes: u64) {}
-
-/// Copies the first `bytes` of a file: as shared blocks where the file system can, else within the
-/// kernel. Asks `go_on` on the way.
-fn copy_within(
-    file: &File,
-    copy: &mut File,
-    bytes: u64,
-    go_on: &dyn Fn() -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    #[cfg(target_os = "linux")]
-    if rustix::fs::ioctl_ficlone(&*copy, file).is_ok() {
-        return Ok(());
-    }
-    let mut from = file;
-    from.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    let mut done = 0;
-    while done < bytes {
-        go_on()?;
-        let step = STEP_BYTES.min(bytes - done);
-        let got = io::copy(&mut from.take(step), copy)
-            .map_err(|e| Trouble::Never(format!("its temporary image cannot be written: {e}")))?;
-        if got == 0 {
-            return Err(Trouble::Other("it is shorter than its header says".into()));
-        }
-        done += got;
-    }
-    Ok(())
 }

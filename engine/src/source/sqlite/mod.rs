@@ -2,8 +2,8 @@
 //!
 //! A file whose first bytes say that it is a database ([`header`]) is looked at together with what lies
 //! [`beside`] it. From that follows the [`way`] to a consistent [`image`]: one transaction over database and log,
-//! which holds back nobody; a copy under a reader's lock, where there is no log; the bytes as they are, where
-//! nobody uses it; [`recover`]y in a copy, where a process died in its work. [`capture`] tries, and says why not.
+//! which holds back nobody; a copy under a reader's lock, most of which is made before ([`draft`]), where there is no log;
+//! the bytes as they are, where nobody uses it; [`recover`]y in a copy, where a process died in its work. [`capture`] tries, and says why not.
 //!
 //! The database is never changed: connections are read-only ([`connect`]) and SQLite's system calls are kept
 //! from creating, removing and re-owning anything ([`calm`]). Its locks in this process are kept from being
@@ -22,6 +22,7 @@ mod capture;
 mod connect;
 mod contents;
 mod copy;
+mod draft;
 mod fds;
 mod header;
 mod image;
@@ -29,6 +30,7 @@ mod integrity;
 mod options;
 mod recover;
 mod room;
+mod settled;
 mod statement;
 mod unmodified;
 mod users;

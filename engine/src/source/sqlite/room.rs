@@ -34,8 +34,8 @@ impl Room {
         Self { dir, max_bytes }
     }
 
-    /// Is there room for so many bytes? Otherwise why not.
-    fn check(&self, bytes: u64) -> Result<(), String> {
+    /// Is there room for a file of so many `bytes`, of which `missing` are not there yet? Otherwise why not.
+    pub fn check(&self, bytes: u64, missing: u64) -> Result<(), String> {
         let dir = self.dir.display();
         if let Some(max) = self.max_bytes.filter(|max| bytes > *max) {
             return Err(format!("its temporary copy would take {bytes} bytes, more than the {max} allowed"));
@@ -43,9 +43,9 @@ impl Room {
         let stat =
             rustix::fs::statvfs(&self.dir).map_err(|e| format!("{dir} cannot be used for a copy: {e}"))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        match free < bytes.saturating_add(RESERVE_BYTES) {
+        match missing > 0 && free < missing.saturating_add(RESERVE_BYTES) {
             true => Err(format!(
-                "its temporary copy needs {bytes} bytes and {dir} has {free} free; set TMPDIR to a place with room"
+                "its temporary copy needs {missing} bytes and {dir} has {free} free; set TMPDIR to a place with room"
             )),
             false => Ok(()),
         }
@@ -53,14 +53,14 @@ impl Room {
 
     /// A file without a name.
     pub fn file(&self, bytes: u64) -> Result<File, String> {
-        self.check(bytes)?;
+        self.check(bytes, bytes)?;
         temp::nameless(&self.dir, PREFIX)
             .map_err(|e| format!("no temporary file can be made in {}: {e}", self.dir.display()))
     }
 
     /// A folder that only we can enter.
     pub fn folder(&self, bytes: u64) -> Result<Folder, String> {
-        self.check(bytes)?;
+        self.check(bytes, bytes)?;
         sweep(&self.dir, now());
         let failed = |e| format!("no temporary folder can be made in {}: {e}", self.dir.display());
         let path = self.dir.canonicalize().map_err(failed)?.join(temp::new_name(PREFIX));

@@ -3,7 +3,7 @@
 /// How a database is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Under the lock of a reader, which holds back who commits: copied at the speed of the disk.
+    /// Under the lock of a reader, which holds back who commits: copied before, compared under the lock.
     Locked,
     /// From one transaction over database and log, which holds back nobody.
     Transaction,

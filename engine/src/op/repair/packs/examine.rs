@@ -1,5 +1,6 @@
 //! Is a pack what its name says, and can every frame of it be read?
 
+use crate::codec::is_known;
 use crate::error::{Error, Result};
 use crate::format::MAX_PACK_BYTES;
 use crate::format::index::IndexedPack;
@@ -9,7 +10,6 @@ use crate::op::repair::packs::salvage::Tally;
 use crate::op::repair::packs::{Fate, PackReport};
 use crate::progress::Progress;
 use crate::repo::holdings::Holdings;
-use crate::codec::is_known;
 use crate::repo::packfile;
 use crate::repo::reader::Reader;
 

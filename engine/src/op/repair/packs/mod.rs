@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::codec::is_known;
 use crate::error::{Error, Result};
 use crate::format::index::IndexedPack;
 use crate::format::ledger::{CondemnV1, Event};
@@ -37,7 +38,6 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::index::PackNumber;
 use crate::repo::index::inventory::blob_ref;
-use crate::codec::is_known;
 use crate::repo::ledger::Append;
 use crate::repo::outbox::Outbox;
 use crate::repo::reader::Reader;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
+use crate::codec::is_known;
 use crate::error::Result;
 use crate::id::BlobRef;
 use crate::op::repair::judge::Judge;
@@ -15,7 +16,6 @@ use crate::repo::copier::{Copier, Nearby};
 use crate::repo::holdings::Holdings;
 use crate::repo::index::PackNumber;
 use crate::repo::index::inventory::{CopyNumber, FrameNumber, blob_ref};
-use crate::codec::is_known;
 use crate::repo::outbox::Outbox;
 
 /// What came of a pack.

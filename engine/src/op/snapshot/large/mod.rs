@@ -176,9 +176,9 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                         Some(paged) => {
                             self.read_units(&mut large, (offset, len), before, paged, &results, scope)?
                         }
-                        None => {
-                            self.read_data(number, &mut large, offset, len, before, &mut kin, done, wrap, scope)?
-                        }
+                        None => self.read_data(
+                            number, &mut large, offset, len, before, &mut kin, done, wrap, scope,
+                        )?,
                     };
                     if !complete {
                         large.complete = false;

@@ -72,11 +72,12 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                 from = to;
             }
             let repo = self.tools.session.repo();
-            let ids: Vec<BlobId> = self
-                .pool
-                .install(|| units.par_iter().map(|(_, bytes)| repo.blob_id(BlobKind::Chunk, bytes)).collect());
+            let ids: Vec<BlobId> = self.pool.install(|| {
+                units.par_iter().map(|(_, bytes)| repo.blob_id(BlobKind::Chunk, bytes)).collect()
+            });
             if at == 0 {
-                large.live = reading::live_bytes(self.tools, &large.file.at, &buffer[..buffer.len().min(100)]);
+                large.live =
+                    reading::live_bytes(self.tools, &large.file.at, &buffer[..buffer.len().min(100)]);
             }
             if paged.gatherer.is_none() {
                 let path = large.file.at.path().as_os_str().as_bytes();
@@ -109,7 +110,9 @@ impl<'t, 'a> LargeReader<'t, 'a> {
     {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let same = before.familiar.is_at(offset, len, id);
-        if same && (before.trusted || self.still_there(id)?) || !self.tools.session.take_chunk(id, bytes.len())? {
+        if same && (before.trusted || self.still_there(id)?)
+            || !self.tools.session.take_chunk(id, bytes.len())?
+        {
             large.parts.push(Part::Entry(Entry::Chunk { id, len }));
             return Ok(());
         }
@@ -160,7 +163,9 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             drop(pass);
             // The receiver is gone only when the run has failed already.
             match stored {
-                Ok(()) => parts.into_iter().for_each(|(part, id)| drop(done.send(wrap((number, part, Ok(id)))))),
+                Ok(()) => {
+                    parts.into_iter().for_each(|(part, id)| drop(done.send(wrap((number, part, Ok(id))))))
+                }
                 Err(error) => drop(done.send(wrap((number, parts.first().map_or(0, |p| p.0), Err(error))))),
             }
         });

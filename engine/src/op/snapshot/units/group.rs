@@ -255,8 +255,10 @@ impl Group {
             {
                 near = Some((at, bytes));
             }
-            let there = |number: usize| near.as_ref().and_then(|(_, bytes)| bytes.chunks(GRAIN_BYTES).nth(number));
-            let same: Vec<bool> = (0..).zip(unit.bytes.chunks(GRAIN_BYTES)).map(|(n, g)| there(n) == Some(g)).collect();
+            let there =
+                |number: usize| near.as_ref().and_then(|(_, bytes)| bytes.chunks(GRAIN_BYTES).nth(number));
+            let same: Vec<bool> =
+                (0..).zip(unit.bytes.chunks(GRAIN_BYTES)).map(|(n, g)| there(n) == Some(g)).collect();
             let changed = unit.bytes.chunks(GRAIN_BYTES).zip(&same).filter(|(_, same)| !**same);
             changed.for_each(|(grain, _)| new.extend_from_slice(grain));
             all.push(Compared { near, same });
@@ -266,7 +268,12 @@ impl Group {
 
     fn new_grains(&self, draft: &Draft) -> Vec<u8> {
         let grains = self.units.iter().flat_map(|unit| unit.bytes.chunks(GRAIN_BYTES));
-        grains.zip(&draft.grains).filter(|(_, from)| **from == NEW).flat_map(|(grain, _)| grain).copied().collect()
+        grains
+            .zip(&draft.grains)
+            .filter(|(_, from)| **from == NEW)
+            .flat_map(|(grain, _)| grain)
+            .copied()
+            .collect()
     }
 }
 
@@ -295,7 +302,8 @@ fn lists_for(old: &Old<'_>, compared: &[Compared], shared: &Shared) -> Vec<usize
     if near.len() * 2 < compared.len() || same * 10 > grains {
         return Vec::new();
     }
-    let mut others: Vec<u64> = shared.iter().filter(|(at, _)| !near.contains(at)).map(|(_, (sum, _))| *sum).collect();
+    let mut others: Vec<u64> =
+        shared.iter().filter(|(at, _)| !near.contains(at)).map(|(_, (sum, _))| *sum).collect();
     others.sort_unstable_by_key(|sum| Reverse(*sum));
     let edges = others.len().min(MAX_FRAME_EDGES.saturating_sub(near.len()));
     let beyond: u64 = others[edges..].iter().sum();
@@ -305,7 +313,8 @@ fn lists_for(old: &Old<'_>, compared: &[Compared], shared: &Shared) -> Vec<usize
     let of_list = |list: &super::old::OldList| -> u64 {
         list.units.clone().filter_map(|at| shared.get(&at)).map(|(sum, _)| sum).sum()
     };
-    let mut ranked: Vec<(u64, usize)> = old.lists().iter().map(of_list).zip(0..).filter(|(sum, _)| *sum > 0).collect();
+    let mut ranked: Vec<(u64, usize)> =
+        old.lists().iter().map(of_list).zip(0..).filter(|(sum, _)| *sum > 0).collect();
     ranked.sort_unstable_by_key(|(sum, number)| (Reverse(*sum), *number));
     ranked.truncate(MAX_LISTS);
     let mut chosen: Vec<usize> = ranked.into_iter().map(|(_, number)| number).collect();

@@ -61,7 +61,13 @@ impl<'a> Old<'a> {
     }
 
     /// `false`, among lists, for one that describes more than chunks.
-    fn take_in(&mut self, entries: &[Entry], offset: &mut u64, first: &mut u32, depth: usize) -> Option<bool> {
+    fn take_in(
+        &mut self,
+        entries: &[Entry],
+        offset: &mut u64,
+        first: &mut u32,
+        depth: usize,
+    ) -> Option<bool> {
         let mut chunks_only = true;
         for entry in entries {
             match entry {
