@@ -302,9 +302,10 @@ fn knows_all(place: &Place, id: ballast::id::SnapshotId) {
     let root = place.open_bare().snapshot(id).unwrap().record.root;
     let blobs = blobs_of(&Reader::open(&place.open_bare()).unwrap(), root).unwrap();
     let repo = place.open();
-    let index = Index::open(&repo, &repo.ledger(false).unwrap()).unwrap();
+    let index = Arc::new(Index::open(&repo, &repo.ledger(false).unwrap()).unwrap());
+    let reader = Reader::with_index(&repo, index.clone());
     for blob in blobs {
-        assert!(index.rely_on(&blob).unwrap().is_some(), "{blob}");
+        assert!(index.rely_on(&blob, &reader).unwrap().is_some(), "{blob}");
         assert!(!index.places(&blob).unwrap().is_empty(), "{blob}");
     }
 }
@@ -390,10 +391,11 @@ fn index_objects_stay_readable_with_tiny_blobs() {
     let total: u64 = place.store.bytes_of(ObjectKind::Index);
     assert!(total > 200_000 * 37 && objects.len() >= 2, "{total} bytes in {}", objects.len());
     let repo = place.open_bare();
-    let index = Index::open(&repo, &repo.ledger(false).unwrap()).unwrap();
+    let index = Arc::new(Index::open(&repo, &repo.ledger(false).unwrap()).unwrap());
+    let reader = Reader::with_index(&repo, index.clone());
     for i in (0..200_000u64).step_by(997) {
         let id = repo.blob_id(BlobKind::Chunk, blake3::hash(&i.to_le_bytes()).as_bytes());
-        assert!(index.rely_on(&BlobRef::new(BlobKind::Chunk, id)).unwrap().is_some());
+        assert!(index.rely_on(&BlobRef::new(BlobKind::Chunk, id), &reader).unwrap().is_some());
     }
 }
 
