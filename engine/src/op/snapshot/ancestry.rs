@@ -9,16 +9,15 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
 use super::kin::{Kin, OLDER, Version, element};
 use super::parent::ParentSnapshot;
 use super::seams::table_of;
-use super::units::Old;
 use crate::codec::{self, Hint};
 use crate::format::delta::stretch;
 use crate::format::seams::Seam;
-use crate::format::tree::{Node, NodeKind};
+use crate::format::tree::{EXT_SQLITE, Node, NodeKind};
 use crate::id::{BlobId, SnapshotId};
 use crate::repo::lookup::{self, LastLink};
 use crate::repo::reader::Reader;
@@ -72,6 +71,8 @@ struct Models {
     keys: Vec<Vec<u64>>,
     /// By seam table: models of one make have the same.
     of_table: HashMap<BlobId, usize>,
+    /// Databases, for [`super::likeness`].
+    databases: Vec<(Vec<u8>, Node)>,
 }
 
 /// What makes two tensors comparable: name, type, shape but for the first dimension. Equal keys of others
@@ -156,19 +157,6 @@ impl<'a> Ancestry<'a> {
             _ => self.nearest(best, seams, first)?,
         };
         Some(Kin::new(self, seams.to_vec(), version, origin))
-    }
-
-    /// The older copy of the database at `path`: what the parent has in its place, or else the one it most
-    /// resembles. `ids` are its first units.
-    pub fn database(
-        &'a self,
-        _path: &[u8],
-        before: Option<&Node>,
-        _node: &Node,
-        _ids: &[BlobId],
-    ) -> Option<Arc<Old<'a>>> {
-        let node = before.filter(|node| node.kind == NodeKind::File)?;
-        Old::of(node, self.session, self.reader).map(Arc::new)
     }
 
     /// The models that have the most in common with a file; among equals those whose path ends like its
@@ -325,7 +313,12 @@ impl<'a> Ancestry<'a> {
 
     /// Takes a node in, if it is a model whose seam table can be read.
     fn add(&self, at: usize, path: Vec<u8>, node: Node, models: &mut Models) {
-        let Some(table) = node.seams else { return };
+        let Some(table) = node.seams else {
+            if node.extensions.iter().any(|extension| extension.tag == EXT_SQLITE) {
+                models.databases.push((path, node));
+            }
+            return;
+        };
         let keys = match models.of_table.get(&table) {
             Some(keys) => *keys,
             None => {
@@ -339,6 +332,17 @@ impl<'a> Ancestry<'a> {
         };
         let origin = Origin { at, path, content: node.content.clone() };
         models.found.push(Model { origin, node, keys });
+    }
+
+    /// Databases in recent snapshots, or in what the user named: paths and nodes, those of newer snapshots first.
+    pub(super) fn databases(&self) -> &[(Vec<u8>, Node)] {
+        &self.models().databases
+    }
+
+    /// What the user named as the base of everything new: the file for `path`, if he did.
+    pub(super) fn named_for(&self, path: &[u8]) -> Option<Option<Node>> {
+        let named = self.named.as_ref()?;
+        Some(self.file_of(named, path).map(|(_, node)| node))
     }
 
     /// The file that a user named, or the one of the same name below the directory he named.
@@ -386,7 +390,7 @@ fn sample<'s>(candidates: &[Candidate], seams: &'s [Seam], at_hand: u64) -> Vec<
 }
 
 /// Names at the end of two paths that are the same.
-fn alike(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn alike(a: &[u8], b: &[u8]) -> usize {
     let (a, b) = (a.rsplit(|c| *c == b'/'), b.rsplit(|c| *c == b'/'));
     a.zip(b).take_while(|(a, b)| a == b).count()
 }

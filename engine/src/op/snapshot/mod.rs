@@ -18,6 +18,7 @@ mod database;
 mod familiar;
 mod kin;
 mod large;
+mod likeness;
 mod options;
 mod parent;
 mod reading;

@@ -170,7 +170,9 @@ impl Group {
     }
 
     fn plain(&self) -> Vec<u8> {
-        self.units.iter().flat_map(|unit| unit.bytes.iter().copied()).collect()
+        let mut plain = Vec::with_capacity(self.units.iter().map(|unit| unit.bytes.len()).sum());
+        self.units.iter().for_each(|unit| plain.extend_from_slice(&unit.bytes));
+        plain
     }
 
     fn against(&self, session: &Session, old: &Old<'_>, up_to: u8, ids: &[(BlobId, u32)]) -> Result<Made> {
@@ -268,12 +270,11 @@ impl Group {
 
     fn new_grains(&self, draft: &Draft) -> Vec<u8> {
         let grains = self.units.iter().flat_map(|unit| unit.bytes.chunks(GRAIN_BYTES));
-        grains
-            .zip(&draft.grains)
-            .filter(|(_, from)| **from == NEW)
-            .flat_map(|(grain, _)| grain)
-            .copied()
-            .collect()
+        let mut new = Vec::new();
+        for (grain, _) in grains.zip(&draft.grains).filter(|(_, from)| **from == NEW) {
+            new.extend_from_slice(grain);
+        }
+        new
     }
 }
 
