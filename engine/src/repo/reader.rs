@@ -25,7 +25,7 @@ use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
-use crate::repo::loom::{Failure, Loom, Wanted};
+use crate::repo::loom::{Failure, Loom, Pin, Wanted};
 use crate::repo::plain::Plain;
 use crate::repo::trees::read_list;
 
@@ -290,18 +290,19 @@ impl Reader {
 
     /// The same of a blob in a delta by grains.
     fn read_woven(&self, pack: PackId, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
-        let wanted = Wanted { blob: *blob, place: place.clone() };
-        let (cloth, failures) = self.loom.weave(self, &[wanted])?;
         let key = (pack, place.offset, place.height);
-        match failures.get(&key) {
-            None => {}
-            Some(Failure::Own(reason)) => return Err(Error::corrupt(ObjectName::from(pack), reason)),
-            Some(Failure::Base(base, reason)) => {
-                return Err(Error::Missing { blob: base.to_string(), reason: reason.clone() });
-            }
-        }
         let mut plain = Plain::with_room(place.blob_len as usize);
-        cloth.read(key, place, plain.bytes_mut())?;
+        if !self.loom.read(key, place, plain.bytes_mut())? {
+            let (cloth, failures) = self.loom.weave(self, &[Wanted { place: place.clone() }])?;
+            match failures.get(&key) {
+                None => {}
+                Some(Failure::Own(reason)) => return Err(Error::corrupt(ObjectName::from(pack), reason)),
+                Some(Failure::Base(base, reason)) => {
+                    return Err(Error::Missing { blob: base.to_string(), reason: reason.clone() });
+                }
+            }
+            cloth.read(key, place, plain.bytes_mut())?;
+        }
         if self.repo.blob_id(blob.kind, &plain) != blob.id {
             let reason = format!("frame at {} holds another {blob}", place.offset);
             return Err(Error::corrupt(ObjectName::from(pack), reason));
@@ -312,19 +313,20 @@ impl Reader {
     }
 
     /// Decodes what of these blobs stands in deltas by grains, all at once, each frame once: to be asked for before
-    /// many of them are read. What cannot be had is found out when it is read.
-    pub fn prepare<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<()> {
+    /// many of them are read. What cannot be had is found out when it is read. It is kept while the pin lives.
+    pub fn prepare<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Pin<'_>> {
+        let pin = self.loom.pin();
         let places = self.places();
         let mut wanted = Vec::new();
         for blob in blobs {
             if let Some(place) = places.places(blob)?.into_iter().next().filter(by_grains) {
-                wanted.push(Wanted { blob: *blob, place });
+                wanted.push(Wanted { place });
             }
         }
         if !wanted.is_empty() {
             self.loom.weave(self, &wanted)?;
         }
-        Ok(())
+        Ok(pin)
     }
 
     fn cache(&self) -> MutexGuard<'_, FrameCache> {

@@ -15,6 +15,7 @@ use rustix::fs::Stat;
 use super::aside;
 use super::file::{self, Standing, Task, Temp};
 use super::run::{Done, Trouble};
+use crate::repo::loom::Pin;
 use crate::repo::trees::Piece;
 use crate::source::sqlite::Guarded;
 
@@ -35,6 +36,8 @@ struct State<'r> {
     phase: Phase<'r>,
     helpers: usize,
     trouble: Option<Trouble>,
+    /// What was decoded for it.
+    kept: Option<Pin<'r>>,
 }
 
 #[derive(Default, Clone)]
@@ -139,7 +142,8 @@ impl<'r> Team<'r> {
 
     fn open(&self) -> Done<Phase<'r>> {
         self.task.refuse_if_open()?;
-        self.task.dir.run.reader.prepare_pieces(&self.pieces)?;
+        let kept = self.task.dir.run.reader.prepare_pieces(&self.pieces)?;
+        self.state().kept = Some(kept);
         Ok(Phase::Write(Arc::new(Temp::open(&self.task, &self.pieces, self.len)?)))
     }
 

@@ -12,18 +12,19 @@
 //!
 //! Memory: 48 MiB of the spool; four bytes for each grain of the frames at hand; for each thread one frame, as
 //! it is stored and decoded, and its prefix: some 20 MiB at the usual sizes. What was decoded is kept for the
-//! reader's next wish until it is more than [`MAX_SPOOL_BYTES`] or [`MAX_FRAMES`].
+//! reader's next wish until it is more than [`MAX_SPOOL_BYTES`] or [`MAX_FRAMES`] and nobody holds a [`Pin`].
 
 mod plan;
 mod spool;
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use crate::codec::grains::{GRAIN_BYTES, grains_of};
 use crate::error::{Error, Result};
-use crate::id::{BlobRef, PackId};
+use crate::id::PackId;
 use crate::repo::index::Place;
 use crate::repo::reader::Reader;
 pub use plan::{Failure, Failures};
@@ -126,8 +127,6 @@ impl Cloth {
 /// A blob that is wanted, in this very copy.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Which.
-    pub blob: BlobRef,
     /// Where it stands.
     pub place: Place,
 }
@@ -137,6 +136,17 @@ pub struct Wanted {
 pub struct Loom {
     cloth: RwLock<Arc<Cloth>>,
     weaving: Mutex<()>,
+    pins: AtomicUsize,
+}
+
+/// While it lives, nothing that was decoded is given up.
+#[derive(Debug)]
+pub struct Pin<'l>(&'l Loom);
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 thread_local! {
@@ -146,6 +156,21 @@ thread_local! {
 }
 
 impl Loom {
+    /// Keeps what is decoded from now on.
+    pub fn pin(&self) -> Pin<'_> {
+        self.pins.fetch_add(1, Ordering::Relaxed);
+        Pin(self)
+    }
+
+    /// Reads a blob if its frame was decoded before.
+    pub fn read(&self, key: FrameKey, place: &Place, out: &mut [u8]) -> Result<bool> {
+        let cloth = self.cloth.read().unwrap_or_else(|e| e.into_inner()).clone();
+        if cloth.threads(&(key, place.blob_offset)).is_none() {
+            return Ok(false);
+        }
+        cloth.read(key, place, out).map(|()| true)
+    }
+
     /// Decodes what is wanted, as far as that was not done before. What cannot be decoded is not in the cloth;
     /// why comes with it.
     pub fn weave(&self, reader: &Reader, wanted: &[Wanted]) -> Result<(Arc<Cloth>, Failures)> {
@@ -153,7 +178,7 @@ impl Loom {
         let _one = (!nested).then(|| self.weaving.lock().unwrap_or_else(|e| e.into_inner()));
         let cloth = {
             let mut cloth = self.cloth.write().unwrap_or_else(|e| e.into_inner());
-            if !nested && cloth.is_full() {
+            if !nested && self.pins.load(Ordering::Relaxed) == 0 && cloth.is_full() {
                 *cloth = Arc::default();
             }
             cloth.clone()

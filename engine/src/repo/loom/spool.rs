@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::repo::temp;
 
 /// What one step of a place stands for, so that a place fits into four bytes.
-pub const STEP_BYTES: usize = 16;
+pub const STEP_BYTES: usize = 256;
 /// Kept in memory.
 const MEMORY_BYTES: usize = 48 << 20;
 

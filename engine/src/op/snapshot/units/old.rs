@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::content::{Entry, MAX_LIST_DEPTH};
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
+use crate::repo::loom::Pin;
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::session::Session;
 
@@ -48,13 +49,20 @@ pub struct Old<'a> {
     units: Vec<OldUnit>,
     lists: Vec<OldList>,
     anchors: OnceLock<Anchors>,
+    kept: Mutex<Option<Pin<'a>>>,
 }
 
 impl<'a> Old<'a> {
     /// Of a node; `None` if its content cannot be read, or there is none.
     pub fn of(node: &Node, session: &'a Session, reader: &'a Reader) -> Option<Self> {
-        let mut all =
-            Self { session, reader, units: Vec::new(), lists: Vec::new(), anchors: OnceLock::new() };
+        let mut all = Self {
+            session,
+            reader,
+            units: Vec::new(),
+            lists: Vec::new(),
+            anchors: OnceLock::new(),
+            kept: Mutex::default(),
+        };
         let (mut offset, mut first) = (0, 0);
         all.take_in(&node.content, &mut offset, &mut first, 0)?;
         (!all.units.is_empty()).then_some(all)
@@ -145,7 +153,9 @@ impl<'a> Old<'a> {
     /// These will be wanted soon: it is quicker to have them decoded together.
     pub fn prepare(&self, which: impl Iterator<Item = usize>) -> Result<()> {
         let blobs: Vec<BlobRef> = which.map(|at| self.units[at].blob()).collect();
-        self.reader.prepare(&blobs)
+        let kept = self.reader.prepare(&blobs)?;
+        *self.kept.lock().unwrap_or_else(|e| e.into_inner()) = Some(kept);
+        Ok(())
     }
 
     /// What its content is found again by.
