@@ -25,7 +25,7 @@ use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
-use crate::repo::loom::{Failure, Loom, Pin, Wanted};
+use crate::repo::loom::{Failure, Loom, Pin};
 use crate::repo::plain::Plain;
 use crate::repo::trees::read_list;
 
@@ -263,6 +263,9 @@ impl Reader {
         }
         let object: ObjectName = pack.id.into();
         let shared = place.blob_len != place.plain_len;
+        if shared && let Some(bytes) = self.read_prepared(pack.id, blob, place)? {
+            return Ok(bytes);
+        }
         let frame = if shared || keep == Keep::Yes || blob.kind.is_metadata() {
             self.shared_frame(&object, (pack.id, place.offset, place.height), pack.epoch, place)?
         } else {
@@ -288,12 +291,28 @@ impl Reader {
         Ok(BlobBytes { frame, start, end })
     }
 
+    /// A blob of which [`Reader::prepare`] decoded the frame.
+    fn read_prepared(&self, pack: PackId, blob: &BlobRef, place: &Place) -> Result<Option<BlobBytes>> {
+        let key = (pack, place.offset, place.height);
+        if !self.loom.has(key, place) {
+            return Ok(None);
+        }
+        let mut plain = Plain::with_room(place.blob_len as usize);
+        let read = self.loom.read(key, place, plain.bytes_mut())?;
+        // Else the frame itself tells what is wrong.
+        if !read || self.repo.blob_id(blob.kind, &plain) != blob.id {
+            return Ok(None);
+        }
+        let end = plain.len();
+        Ok(Some(BlobBytes { frame: Arc::new(Frame { plain, holds: OnceLock::from(*blob) }), start: 0, end }))
+    }
+
     /// The same of a blob in a delta by grains.
     fn read_woven(&self, pack: PackId, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
         let key = (pack, place.offset, place.height);
         let mut plain = Plain::with_room(place.blob_len as usize);
         if !self.loom.read(key, place, plain.bytes_mut())? {
-            let (cloth, failures) = self.loom.weave(self, &[Wanted { place: place.clone() }])?;
+            let (cloth, failures) = self.loom.weave(self, std::slice::from_ref(place), &[])?;
             match failures.get(&key) {
                 None => {}
                 Some(Failure::Own(reason)) => return Err(Error::corrupt(ObjectName::from(pack), reason)),
@@ -315,18 +334,28 @@ impl Reader {
     /// Decodes what of these blobs stands in deltas by grains, all at once, each frame once: to be asked for before
     /// many of them are read. What cannot be had is found out when it is read. It is kept while the pin lives.
     pub fn prepare<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Pin<'_>> {
-        let pin = self.loom.pin();
-        let places = self.places();
-        let mut wanted = Vec::new();
-        for blob in blobs {
-            if let Some(place) = places.places(blob)?.into_iter().next().filter(by_grains) {
-                wanted.push(Wanted { place });
-            }
-        }
+        let (pin, places) = (self.loom.pin(), self.places_of(blobs)?);
+        let (wanted, others): (Vec<Place>, Vec<Place>) = places.into_iter().partition(by_grains);
         if !wanted.is_empty() {
-            self.loom.weave(self, &wanted)?;
+            self.loom.weave(self, &wanted, &others)?;
         }
         Ok(pin)
+    }
+
+    /// The same for blobs that will be read again and again, in any order: whatever frames they stand in.
+    pub fn prepare_all<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Pin<'_>> {
+        let (pin, places) = (self.loom.pin(), self.places_of(blobs)?);
+        self.loom.weave(self, &places, &[])?;
+        Ok(pin)
+    }
+
+    fn places_of<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Vec<Place>> {
+        let places = self.places();
+        let mut first = Vec::new();
+        for blob in blobs {
+            first.extend(places.places(blob)?.into_iter().next());
+        }
+        Ok(first)
     }
 
     fn cache(&self) -> MutexGuard<'_, FrameCache> {

@@ -124,13 +124,6 @@ impl Cloth {
     }
 }
 
-/// A blob that is wanted, in this very copy.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Where it stands.
-    pub place: Place,
-}
-
 /// See the module's words.
 #[derive(Debug, Default)]
 pub struct Loom {
@@ -171,9 +164,19 @@ impl Loom {
         cloth.read(key, place, out).map(|()| true)
     }
 
-    /// Decodes what is wanted, as far as that was not done before. What cannot be decoded is not in the cloth;
-    /// why comes with it.
-    pub fn weave(&self, reader: &Reader, wanted: &[Wanted]) -> Result<(Arc<Cloth>, Failures)> {
+    /// Was its frame decoded before?
+    pub fn has(&self, key: FrameKey, place: &Place) -> bool {
+        self.cloth.read().unwrap_or_else(|e| e.into_inner()).threads(&(key, place.blob_offset)).is_some()
+    }
+
+    /// Decodes what is wanted, each in this very copy, as far as that was not done before. What cannot be decoded
+    /// is not in the cloth; why comes with it. Of `others` only those are taken in whose frame is decoded anyway.
+    pub fn weave(
+        &self,
+        reader: &Reader,
+        wanted: &[Place],
+        others: &[Place],
+    ) -> Result<(Arc<Cloth>, Failures)> {
         let nested = WEAVES.get();
         let _one = (!nested).then(|| self.weaving.lock().unwrap_or_else(|e| e.into_inner()));
         let cloth = {
@@ -183,7 +186,7 @@ impl Loom {
             }
             cloth.clone()
         };
-        let failures = plan::weave(reader, &cloth, wanted)?;
+        let failures = plan::weave(reader, &cloth, wanted, others)?;
         Ok((cloth, failures))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::spool::{At, STEP_BYTES};
-use super::{Cloth, FrameKey, Spot, Threads, WEAVES, Wanted};
+use super::{Cloth, FrameKey, Spot, Threads, WEAVES};
 use crate::codec;
 use crate::codec::grains::{GRAIN_BYTES, NEW, Recipe, grains_of};
 use crate::error::{Error, Malformed, Result};
@@ -60,7 +60,7 @@ struct Plan<'a> {
 }
 
 /// Decodes what is wanted and what that stands on. An error is the user's wish to stop, or no room.
-pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Wanted]) -> Result<Failures> {
+pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Place], others: &[Place]) -> Result<Failures> {
     let mut bad = HashSet::new();
     let mut failures = Failures::new();
     for _ in 0..ROUNDS {
@@ -74,10 +74,15 @@ pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Wanted]) -> Result<Failur
             copies: HashMap::new(),
             failures: Failures::new(),
         };
-        for one in wanted {
-            plan.add(&one.place)?;
+        for place in wanted {
+            plan.add(place)?;
         }
         plan.follow()?;
+        for place in others {
+            if plan.has(place) {
+                plan.add(place)?;
+            }
+        }
         plan.run()?;
         failures = plan.failures;
         let own = failures.iter().filter(|(_, failure)| matches!(failure, Failure::Own(_)));
@@ -91,6 +96,12 @@ pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Wanted]) -> Result<Failur
 }
 
 impl Plan<'_> {
+    /// Is the frame at a place in the plan?
+    fn has(&self, place: &Place) -> bool {
+        let pack = self.places.pack(place.pack);
+        pack.is_some_and(|pack| self.jobs.contains_key(&(pack.id, place.offset, place.height)))
+    }
+
     /// Takes the frame at a place into the plan, unless what is wanted of it is there already.
     fn add(&mut self, place: &Place) -> Result<Spot> {
         let pack =
@@ -334,7 +345,7 @@ impl Plan<'_> {
         let lens: Vec<u32> = job.bases.iter().map(|(.., len)| *len).collect();
         let plain_len = job.place.plain_len as usize;
         let recipe = Recipe::read(&encoded, &lens, plain_len).map_err(damaged)?;
-        let mut prefix = Vec::new();
+        let mut prefix = Vec::with_capacity(recipe.prefix.len() * GRAIN_BYTES);
         bases.gather(self.cloth, &recipe.prefix, &mut prefix)?;
         let mut new = vec![0; recipe.new_bytes];
         recipe.new_grains(&prefix, &mut new).map_err(damaged)?;

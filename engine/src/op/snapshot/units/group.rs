@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use super::old::Old;
-use super::{LEVEL, MAX_HEIGHT};
+use super::{LEVEL, LEVEL_MOVED, MAX_HEIGHT};
 use crate::codec::grains::{self, Draft, GRAIN_BYTES, MAX_PREFIX_GRAINS, NEW, grains_of};
 use crate::error::Result;
 use crate::format::MAX_FRAME_EDGES;
@@ -226,7 +226,7 @@ impl Group {
             prefix.extend_from_slice(stash.get(number).unwrap_or(&[]));
         }
         let mut encoded = Vec::new();
-        if !grains::encode(&draft, &new, &prefix, LEVEL, &mut encoded) {
+        if !grains::encode(&draft, &new, &prefix, if moved { LEVEL_MOVED } else { LEVEL }, &mut encoded) {
             return Ok(Made::Longer);
         }
         drop(prefix);

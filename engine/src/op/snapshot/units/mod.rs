@@ -30,8 +30,10 @@ pub use old::Old;
 const GROUP_BYTES: usize = 6 << 20;
 /// Plaintext of a frame of units that stand alone.
 const ALONE_BYTES: usize = 2 << 20;
-/// What zstd is to do for changed grains: there are few of them.
+/// What zstd is to do for changed grains: there are few of them,
 const LEVEL: i32 = 12;
+/// but not where all was moved about.
+const LEVEL_MOVED: i32 = 7;
 /// Heights that share frames.
 const CLASS: u8 = 16;
 /// Smaller groups join the next class rather than make a frame of their own.
@@ -117,22 +119,27 @@ impl<'a> Gatherer<'a> {
 
     /// What is left.
     pub fn finish(mut self) -> Vec<Group> {
-        let mut groups = Vec::new();
-        let mut few = Vec::new();
-        for (class, mut units) in std::mem::take(&mut self.classes) {
-            units.splice(..0, std::mem::take(&mut few));
-            if units.len() < FEW {
-                few = units;
-            } else {
-                groups.push(self.group(class, units));
+        let mut groups: Vec<Group> = Vec::new();
+        let mut few: Option<Group> = None;
+        for (class, units) in std::mem::take(&mut self.classes) {
+            let mut group = self.group(class, units);
+            if let Some(lower) = few.take() {
+                group.units.extend(lower.units);
+            }
+            match group.units.len() < FEW {
+                true => few = Some(group),
+                false => groups.push(group),
             }
         }
-        if let Some(last) = groups.last_mut().filter(|_| !few.is_empty()) {
-            // They come from above it, or it would have taken them in.
-            last.up_to = Some(MAX_HEIGHT);
-            last.units.append(&mut few);
-        } else if !few.is_empty() {
-            groups.push(Group { units: few, up_to: Some(MAX_HEIGHT), search: self.seen >= WORTH_SEARCHING });
+        if let Some(few) = few {
+            match groups.last_mut() {
+                // They are of a higher class, or it would have taken them in.
+                Some(last) => {
+                    last.up_to = few.up_to;
+                    last.units.extend(few.units);
+                }
+                None => groups.push(few),
+            }
         }
         if !self.alone.is_empty() {
             groups.push(alone(std::mem::take(&mut self.alone)));

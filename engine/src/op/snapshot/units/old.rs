@@ -153,7 +153,7 @@ impl<'a> Old<'a> {
     /// These will be wanted soon: it is quicker to have them decoded together.
     pub fn prepare(&self, which: impl Iterator<Item = usize>) -> Result<()> {
         let blobs: Vec<BlobRef> = which.map(|at| self.units[at].blob()).collect();
-        let kept = self.reader.prepare(&blobs)?;
+        let kept = self.reader.prepare_all(&blobs)?;
         *self.kept.lock().unwrap_or_else(|e| e.into_inner()) = Some(kept);
         Ok(())
     }
