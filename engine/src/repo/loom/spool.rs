@@ -11,7 +11,7 @@ use crate::repo::temp;
 /// What one step of a place stands for, so that a place fits into four bytes.
 pub const STEP_BYTES: usize = 256;
 /// Kept in memory.
-const MEMORY_BYTES: usize = 48 << 20;
+const MEMORY_BYTES: usize = 32 << 20;
 
 /// A place in the spool, in steps.
 pub type At = u32;

@@ -215,7 +215,7 @@ impl Group {
             debug_assert_eq!(compared.same.len(), grains_of(unit.bytes.len()));
         }
         // Of a unit that could not become a base after all every grain is new.
-        drop(new);
+        drop((new, compared));
         let new = self.new_grains(&draft);
         draft.far = far(&mut bases, up_to, &shared, &draft, moved, &mut stash)?;
         if bases.edges.is_empty() {
