@@ -10,7 +10,7 @@
 //! once decode it once: the second waits for that frame, never for a lock on the cache. Who decodes
 //! waits at most for frames of lesser height, so no two can wait for each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
@@ -349,13 +349,26 @@ impl Reader {
         Ok(pin)
     }
 
+    /// Where these stand; of those in one delta by grains one does for all.
     fn places_of<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Vec<Place>> {
         let places = self.places();
-        let mut first = Vec::new();
+        let (mut found, mut frames, mut beside) = (Vec::new(), HashSet::new(), HashSet::new());
         for blob in blobs {
-            first.extend(places.places(blob)?.into_iter().next());
+            if beside.contains(blob) {
+                continue;
+            }
+            let Some(place) = places.places(blob)?.into_iter().next() else { continue };
+            if by_grains(&place) {
+                if !frames.insert((place.pack, place.offset)) {
+                    continue;
+                }
+                let all = places.blobs_at(&place)?;
+                let known = all.iter().filter_map(|b| Some(BlobRef::new(BlobKind::from_byte(b.kind)?, b.id)));
+                beside.extend(known);
+            }
+            found.push(place);
         }
-        Ok(first)
+        Ok(found)
     }
 
     fn cache(&self) -> MutexGuard<'_, FrameCache> {

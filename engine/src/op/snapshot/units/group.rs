@@ -4,31 +4,17 @@
 //! A base is one older unit, named by an edge. After a VACUUM a frame takes grains from a thousand of them, more
 //! than a frame has edges: then an edge names a list, and stands for all that it describes.
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
-
+use super::bases::{Bases, Stash};
+use super::moved::{Shared, far, lists_for, shared};
 use super::old::Old;
-use super::{LEVEL, LEVEL_MOVED, MAX_HEIGHT};
-use crate::codec::grains::{self, Draft, GRAIN_BYTES, MAX_PREFIX_GRAINS, NEW, grains_of};
+use super::{LEVEL, LEVEL_MOVED};
+use crate::codec::grains::{self, Draft, GRAIN_BYTES, NEW, grains_of};
 use crate::error::Result;
-use crate::format::MAX_FRAME_EDGES;
-use crate::format::frame::Edge;
-use crate::id::{BlobId, BlobKind};
+use crate::id::BlobId;
 use crate::repo::frames::ByGrains;
 use crate::repo::reader::BlobBytes;
 use crate::repo::session::Session;
 
-/// Anchors that a unit must share with what is new to become one more base: an edge costs 68 bytes.
-const LEAST_SHARED: u64 = 2;
-
-/// Bytes that an edge takes, in trailer and index,
-const EDGE_COSTS: u64 = 68;
-/// bytes that content takes which shares an anchor with an older unit and is coded without it,
-const ANCHOR_COSTS: u64 = 50;
-/// and what must be saved before a frame stands on lists.
-const LISTS_COST: u64 = 4 << 10;
-/// Lists that one frame stands on: each is some ten megabytes.
-const MAX_LISTS: usize = 24;
 /// New bytes of such a frame: what they share with older grains must find room in a prefix.
 const MOVED_BYTES: usize = 2 << 20;
 
@@ -53,85 +39,12 @@ pub struct Group {
     pub search: bool,
 }
 
-/// What the frame stands on.
-struct Bases<'o, 'a> {
-    old: &'o Old<'a>,
-    edges: Vec<Edge>,
-    /// Lengths of the blobs that the edges stand for.
-    lens: Vec<u32>,
-    /// Number of an older unit's first grain among those of all bases.
-    first: HashMap<usize, u32>,
-    grains: u32,
-    height: u8,
-}
-
-impl<'o, 'a> Bases<'o, 'a> {
-    fn new(old: &'o Old<'a>) -> Self {
-        Self { old, edges: Vec::new(), lens: Vec::new(), first: HashMap::new(), grains: 0, height: 0 }
-    }
-
-    fn number(&mut self, at: usize) -> u32 {
-        let len = self.old.units()[at].len;
-        let first = *self.first.entry(at).or_insert(self.grains);
-        self.grains += u32::try_from(grains_of(len as usize)).unwrap_or(0);
-        self.lens.push(len);
-        first
-    }
-
-    /// The number of a unit's first grain; it becomes a base if it stands no higher than `up_to`.
-    fn unit(&mut self, at: usize, up_to: u8) -> Result<Option<u32>> {
-        if let Some(first) = self.first.get(&at) {
-            return Ok(Some(*first));
-        }
-        let Some(height) = self.old.height(at)?.filter(|height| *height <= up_to) else { return Ok(None) };
-        if self.edges.len() == MAX_FRAME_EDGES {
-            return Ok(None);
-        }
-        self.edges.push(Edge { how: 0, kind: BlobKind::Chunk as u8, id: self.old.units()[at].id });
-        self.height = self.height.max(height);
-        Ok(Some(self.number(at)))
-    }
-
-    /// All that a list describes.
-    fn list(&mut self, number: usize) -> Result<()> {
-        let list = &self.old.lists()[number];
-        let height = self.old.list_height(list)?.filter(|height| *height <= MAX_HEIGHT);
-        let Some(height) = height.filter(|_| self.edges.len() < MAX_FRAME_EDGES) else { return Ok(()) };
-        self.edges.push(Edge { how: 1, kind: BlobKind::List as u8, id: list.id });
-        self.height = self.height.max(height);
-        for at in list.units.clone() {
-            self.number(at);
-        }
-        Ok(())
-    }
-}
-
 /// The grains of a unit beside those in its place.
-struct Compared {
+pub struct Compared {
     /// The older unit in its place, and its bytes.
-    near: Option<(usize, BlobBytes)>,
-    same: Vec<bool>,
-}
-
-/// Grains of bases that the frame needs, by number: where they lie in `bytes`.
-#[derive(Default)]
-struct Stash {
-    bytes: Vec<u8>,
-    at: HashMap<u32, (usize, usize)>,
-}
-
-impl Stash {
-    fn put(&mut self, number: u32, grain: &[u8]) {
-        let bytes = &mut self.bytes;
-        self.at.entry(number).or_insert_with(|| {
-            bytes.extend_from_slice(grain);
-            (bytes.len() - grain.len(), grain.len())
-        });
-    }
-
-    fn get(&self, number: u32) -> Option<&[u8]> {
-        self.at.get(&number).map(|(at, len)| &self.bytes[*at..at + len])
-    }
+    pub near: Option<(usize, BlobBytes)>,
+    /// Which of them are the same.
+    pub same: Vec<bool>,
 }
 
 /// What became of a group.
@@ -276,99 +189,4 @@ impl Group {
         }
         new
     }
-}
-
-/// By older unit: how many anchors what is new shares with it, and with which of its grains how many.
-type Shared = HashMap<usize, (u64, Vec<(u32, u64)>)>;
-
-fn shared(old: &Old<'_>, new: &[u8]) -> Result<Shared> {
-    let mut grains: HashMap<u32, u64> = HashMap::new();
-    old.anchors()?.shared(new, |grain| *grains.entry(grain).or_default() += 1);
-    let mut shared = Shared::new();
-    for (grain, count) in grains {
-        let (unit, within) = old.of_grain(grain);
-        let (sum, grains) = shared.entry(unit).or_default();
-        *sum += count;
-        grains.push((within, count));
-    }
-    Ok(shared)
-}
-
-/// Lists to stand on, by number: none unless all was moved about, and edges to units would cost much or
-/// reach little. A frame on lists is higher than all they describe.
-fn lists_for(old: &Old<'_>, compared: &[Compared], shared: &Shared) -> Vec<usize> {
-    let near: HashSet<usize> = compared.iter().filter_map(|c| c.near.as_ref().map(|(at, _)| *at)).collect();
-    let grains = compared.iter().map(|c| c.same.len()).sum::<usize>();
-    let same = compared.iter().flat_map(|c| &c.same).filter(|same| **same).count();
-    if near.len() * 2 < compared.len() || same * 10 > grains {
-        return Vec::new();
-    }
-    let mut others: Vec<u64> =
-        shared.iter().filter(|(at, _)| !near.contains(at)).map(|(_, (sum, _))| *sum).collect();
-    others.sort_unstable_by_key(|sum| Reverse(*sum));
-    let edges = others.len().min(MAX_FRAME_EDGES.saturating_sub(near.len()));
-    let beyond: u64 = others[edges..].iter().sum();
-    if beyond * ANCHOR_COSTS + edges as u64 * EDGE_COSTS < LISTS_COST {
-        return Vec::new();
-    }
-    let of_list = |list: &super::old::OldList| -> u64 {
-        list.units.clone().filter_map(|at| shared.get(&at)).map(|(sum, _)| sum).sum()
-    };
-    let mut ranked: Vec<(u64, usize)> =
-        old.lists().iter().map(of_list).zip(0..).filter(|(sum, _)| *sum > 0).collect();
-    ranked.sort_unstable_by_key(|(sum, number)| (Reverse(*sum), *number));
-    ranked.truncate(MAX_LISTS);
-    let mut chosen: Vec<usize> = ranked.into_iter().map(|(_, number)| number).collect();
-    chosen.sort_unstable();
-    chosen
-}
-
-/// Grains that share content with what is new, of the units that share most, as many as the prefix has room
-/// for. Ascending; their bytes go into `stash`.
-fn far(
-    bases: &mut Bases<'_, '_>,
-    up_to: u8,
-    shared: &Shared,
-    draft: &Draft,
-    moved: bool,
-    stash: &mut Stash,
-) -> Result<Vec<u32>> {
-    let prefix: HashSet<u32> = draft.prefix().into_iter().collect();
-    let left = MAX_PREFIX_GRAINS.saturating_sub(prefix.len());
-    // Those that are bases already cost nothing more. On lists all are, and the prefix is what is short.
-    let most = |grains: &[(u32, u64)]| grains.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    let mut ranked: Vec<_> = shared.iter().map(|(unit, (sum, grains))| (*unit, *sum, &grains[..])).collect();
-    ranked.sort_by_key(|(unit, sum, _)| (!bases.first.contains_key(unit), Reverse(*sum), *unit));
-    let least = match moved {
-        true => {
-            let mut counts: Vec<u64> =
-                ranked.iter().flat_map(|(.., grains)| grains.iter()).map(|(_, count)| *count).collect();
-            counts.sort_unstable_by_key(|count| Reverse(*count));
-            counts.get(left).map_or(0, |count| count + 1)
-        }
-        false => 0,
-    };
-    let mut far = Vec::new();
-    for (unit, sum, grains) in ranked {
-        if sum < LEAST_SHARED && !bases.first.contains_key(&unit) || most(grains) < least {
-            continue;
-        }
-        let old = bases.old;
-        let Some(height) = old.height(unit)? else { continue };
-        let Some(first) = bases.unit(unit, up_to)? else { continue };
-        let Some(bytes) = old.bytes(unit, height)? else { continue };
-        for (within, _) in grains.iter().filter(|(_, count)| *count >= least) {
-            let from = *within as usize * GRAIN_BYTES;
-            let grain = bytes.get(from..(from + GRAIN_BYTES).min(bytes.len())).unwrap_or(&[]);
-            if far.len() < left && !grain.is_empty() && !prefix.contains(&(first + within)) {
-                stash.put(first + within, grain);
-                far.push(first + within);
-            }
-        }
-        if far.len() == left {
-            break;
-        }
-    }
-    far.sort_unstable();
-    Ok(far)
 }

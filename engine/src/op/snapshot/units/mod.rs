@@ -13,7 +13,9 @@
 //! [`AT_ONCE`]) its units, what they stand on, and what zstd needs for them.
 
 mod anchors;
+mod bases;
 pub mod group;
+mod moved;
 mod old;
 
 use std::collections::BTreeMap;

@@ -167,14 +167,14 @@ impl<'a> Old<'a> {
         let bytes = self.units.iter().map(|unit| u64::from(unit.len)).sum();
         let (spacing, next, all) = (anchors::spacing_log(bytes), AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = || -> Result<()> {
-            let mut found = Vec::new();
             while let Some(unit) = self.units.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if let Ok(bytes) = self.reader.base_bytes(&unit.blob()) {
+                    let mut found = Vec::new();
                     let grain = |at: usize| unit.first + u32::try_from(at / GRAIN_BYTES).unwrap_or(0);
                     anchors::scan(&bytes, spacing, |at, hash| found.push((hash, grain(at))));
+                    all.lock().unwrap_or_else(|e| e.into_inner()).extend(found);
                 }
             }
-            all.lock().unwrap_or_else(|e| e.into_inner()).extend(found);
             Ok(())
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
