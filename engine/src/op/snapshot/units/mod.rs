@@ -7,7 +7,8 @@
 //!
 //! Chains: a frame is higher than all it stands on, so units of like heights share frames, and a frame takes
 //! what moved from no higher than its class. From [`OLD_HEIGHT`] on one changed unit in
-//! [`RESTART_ONE_IN`], by its id, is stored alone, and begins anew: no day has many of them.
+//! [`RESTART_ONE_IN`], by its id, is stored alone, and begins anew; no day has many of them, not even one on which
+//! everything was moved about.
 //!
 //! Memory: the units of one frame for each class of heights, and for each frame being made (at most
 //! [`AT_ONCE`]) its units, what they stand on, and what zstd needs for them.
@@ -44,6 +45,8 @@ const FEW: usize = 16;
 const OLD_HEIGHT: u8 = 32;
 /// one in so many of those that changed;
 const RESTART_ONE_IN: u8 = 16;
+/// at most one of so many that the older copy has;
+const RESTARTS_ONE_OF: usize = 96;
 /// and all at this one.
 const MAX_HEIGHT: u8 = 200;
 /// What was never there may stand on something as high as this.
@@ -61,6 +64,7 @@ pub struct Gatherer<'a> {
     classes: BTreeMap<u8, Vec<Unit>>,
     alone: Vec<Unit>,
     seen: usize,
+    restarts: usize,
     /// A unit that ends within a grain stands last in its frame, so only one does.
     has_short: bool,
 }
@@ -68,7 +72,15 @@ pub struct Gatherer<'a> {
 impl<'a> Gatherer<'a> {
     /// For a file whose older copy is `old`.
     pub fn new(session: &'a Session, old: Option<Arc<Old<'a>>>) -> Self {
-        Self { session, old, classes: BTreeMap::new(), alone: Vec::new(), seen: 0, has_short: false }
+        Self {
+            session,
+            old,
+            classes: BTreeMap::new(),
+            alone: Vec::new(),
+            seen: 0,
+            restarts: 0,
+            has_short: false,
+        }
     }
 
     /// The older copy.
@@ -106,8 +118,11 @@ impl<'a> Gatherer<'a> {
         }
         let Some(at) = old.at(offset) else { return Ok(Some(FRESH_HEIGHT / CLASS)) };
         let Some(height) = old.height(at)? else { return Ok(Some(FRESH_HEIGHT / CLASS)) };
-        let begins_anew = unit.id.as_bytes()[0].is_multiple_of(RESTART_ONE_IN);
-        if height >= MAX_HEIGHT || height >= OLD_HEIGHT && begins_anew {
+        let begins_anew = height >= OLD_HEIGHT
+            && unit.id.as_bytes()[0].is_multiple_of(RESTART_ONE_IN)
+            && self.restarts * RESTARTS_ONE_OF < old.units().len();
+        if height >= MAX_HEIGHT || begins_anew {
+            self.restarts += 1;
             return Ok(None);
         }
         unit.near = Some(at);
