@@ -604,8 +604,11 @@ class Repository:
             aad = self.id + b"frame\1\1" + struct.pack("<HBBIB", epoch, encoding, version, plain, len(edges) // 34)
             data = open_sealed(self.seal_key("frame", epoch), sealed[:24], aad + edges, sealed[24:])
             if version == 2:
+                need(all(length % GRAIN == 0 for _, length, _ in frame[7][:-1]), "a blob within a grain")
                 named = [edges[i : i + 34] for i in range(0, len(edges), 34)]
-                data = decode_grains(data, [blob for edge in named for blob in self.base_blobs(edge, height)], plain)
+                bases = [blob for edge in named for blob in self.base_blobs(edge, height)]
+                need(len(bases) <= 1 << 20, "too many bases")
+                data = decode_grains(data, bases, plain)
             elif encoding == 3:
                 named = [edges[i : i + 34] for i in range(0, len(edges), 34)]
                 data = decode_delta(data, [self.base(edge, height) for edge in named], plain)
@@ -633,6 +636,7 @@ class Repository:
         out = []
         for tag, what, length in self.list_entries(blob, height):
             need(tag in (0, 1), "a list of a base describes more than chunks")
+            need(length > 0, "something empty in a list of a base")
             inner = [self.blob(0, what, height)] if tag == 0 else self.base_blobs(b"\1\1" + what, height, depth + 1)
             need(sum(map(len, inner)) == length, "length in a list")
             out += inner
