@@ -140,9 +140,32 @@ pub struct Loom {
 }
 
 thread_local! {
-    /// This thread decodes frames for a plan. Should one of them need another plan (a difference of another kind
-    /// that stands on a unit), it is made at once: it only needs what is lower.
+    /// This thread makes or follows a plan. Should it need another one on the way (for a difference of another kind
+    /// that stands on a unit, or a list in a frame by grains), that is made at once: it only needs what is lower.
     static WEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is this thread at a plan? Then it must not wait for a frame that another thread decodes: that one may
+/// wait for its turn to weave.
+pub fn is_weaving() -> bool {
+    WEAVES.get()
+}
+
+/// This thread is at a plan until this is dropped.
+struct Weaving {
+    before: bool,
+}
+
+impl Weaving {
+    fn begin() -> Self {
+        Self { before: WEAVES.replace(true) }
+    }
+}
+
+impl Drop for Weaving {
+    fn drop(&mut self) {
+        WEAVES.set(self.before);
+    }
 }
 
 impl Loom {
@@ -158,6 +181,7 @@ impl Loom {
             }
             cloth.clone()
         };
+        let _weaving = Weaving::begin();
         let failures = plan::weave(reader, &cloth, wanted)?;
         Ok((cloth, failures))
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::spool::{At, STEP_BYTES};
-use super::{Cloth, FrameKey, Spot, Threads, WEAVES, Wanted};
+use super::{Cloth, FrameKey, Spot, Threads, Wanted, Weaving};
 use crate::codec;
 use crate::codec::grains::{GRAIN_BYTES, NEW, Recipe, grains_of};
 use crate::error::{Error, Malformed, Result};
@@ -260,17 +260,13 @@ impl Plan<'_> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(keys.len()));
         let work = || -> Result<()> {
-            let before = WEAVES.replace(true);
-            let result = (|| {
-                while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let Some(job) = self.jobs.get(key) else { continue };
-                    let made = self.decode(job)?;
-                    done.lock().unwrap_or_else(|e| e.into_inner()).push((*key, made));
-                }
-                Ok(())
-            })();
-            WEAVES.set(before);
-            result
+            let _weaving = Weaving::begin();
+            while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some(job) = self.jobs.get(key) else { continue };
+                let made = self.decode(job)?;
+                done.lock().unwrap_or_else(|e| e.into_inner()).push((*key, made));
+            }
+            Ok(())
         };
         if threads <= 1 || keys.len() == 1 {
             work()?;
