@@ -81,11 +81,17 @@ pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Wanted]) -> Result<Failur
         plan.run()?;
         failures = plan.failures;
         let own = failures.iter().filter(|(_, failure)| matches!(failure, Failure::Own(_)));
-        let own: Vec<FrameKey> = own.map(|(key, _)| *key).filter(|key| !bad.contains(key)).collect();
-        if own.is_empty() {
+        let mut other: Vec<FrameKey> = own.map(|(key, _)| *key).filter(|key| !bad.contains(key)).collect();
+        if other.is_empty() {
+            // Whole themselves, but what they stand on cannot be had: another copy may stand on something else.
+            other.extend(failures.keys().filter(|key| !bad.contains(*key)));
+            let lowest = other.iter().map(|key| key.2).min();
+            other.retain(|key| Some(key.2) == lowest);
+        }
+        if other.is_empty() {
             break;
         }
-        bad.extend(own);
+        bad.extend(other);
     }
     Ok(failures)
 }
