@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use crate::codec::grains::{GRAIN_BYTES, grains_of};
 use crate::error::{Error, Result};
-use crate::id::{BlobRef, PackId};
+use crate::id::{BlobRef, ObjectName, PackId};
 use crate::repo::index::Place;
 use crate::repo::reader::Reader;
 pub use plan::{Failure, Failures};
@@ -36,8 +36,8 @@ const MAX_FRAMES: usize = 100_000;
 
 /// Pack, offset and height, as in the reader's cache.
 type FrameKey = (PackId, u32, u8);
-/// A blob in a frame: by its offset there.
-type Spot = (FrameKey, u32);
+/// A blob in a frame: by its offset and length there. A place may be described twice, and hold other blobs each time.
+type Spot = (FrameKey, u32, u32);
 
 /// What was decoded.
 #[derive(Debug, Default)]
@@ -80,16 +80,22 @@ impl Cloth {
         if let Some(at) = known.plain.get(spot) {
             return Some(Threads::Plain(*at));
         }
-        let (frame, offset) = spot;
+        let (frame, offset, len) = spot;
         let all = known.woven.get(frame)?;
-        let offset = *offset as usize;
-        offset.is_multiple_of(GRAIN_BYTES).then(|| Threads::Woven(all.clone(), offset / GRAIN_BYTES))
+        let (first, is_whole) =
+            (*offset as usize / GRAIN_BYTES, (*offset as usize).is_multiple_of(GRAIN_BYTES));
+        let is_there = first + grains_of(*len as usize) <= all.len();
+        (is_whole && is_there).then(|| Threads::Woven(all.clone(), first))
     }
 
     /// The bytes of a blob that was woven into it. Its id is not recomputed yet.
     pub fn read(&self, key: FrameKey, place: &Place, out: &mut [u8]) -> Result<()> {
-        let missing = || Error::Internal("a blob that was not woven".into());
-        let threads = self.threads(&(key, place.blob_offset)).ok_or_else(missing)?;
+        let spot = (key, place.blob_offset, place.blob_len);
+        let threads = self.threads(&spot).ok_or_else(|| {
+            let reason =
+                format!("frame at {} has no grains of the blob at {}", place.offset, place.blob_offset);
+            Error::corrupt(ObjectName::from(key.0), reason)
+        })?;
         self.gather(&threads, 0..grains_of(out.len()), out)
     }
 

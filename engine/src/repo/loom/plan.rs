@@ -102,7 +102,7 @@ impl Plan<'_> {
         let pack =
             self.places.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
         let key = (pack.id, place.offset, place.height);
-        let spot = (key, place.blob_offset);
+        let spot = (key, place.blob_offset, place.blob_len);
         if self.cloth.threads(&spot).is_some() {
             return Ok(spot);
         }
@@ -123,7 +123,7 @@ impl Plan<'_> {
                 for blob in self.places.blobs_at(place)? {
                     if let Some(kind) = BlobKind::from_byte(blob.kind) {
                         let blob_ref = BlobRef::new(kind, blob.id);
-                        self.copies.entry(blob_ref).or_insert(((key, offset), blob.len));
+                        self.copies.entry(blob_ref).or_insert(((key, offset, blob.len), blob.len));
                     }
                     offset = offset.saturating_add(blob.len);
                 }
@@ -140,7 +140,7 @@ impl Plan<'_> {
 
     /// A copy of a blob below `height`, taken into the plan.
     fn base(&mut self, blob: &BlobRef, height: u8) -> Result<Option<(Spot, u32)>> {
-        let known = self.copies.get(blob).filter(|((key, _), _)| key.2 < height && !self.bad.contains(key));
+        let known = self.copies.get(blob).filter(|((key, ..), _)| key.2 < height && !self.bad.contains(key));
         if let Some(known) = known {
             return Ok(Some(*known));
         }
@@ -251,7 +251,8 @@ impl Plan<'_> {
                 match made {
                     Made::Woven(threads) => drop(known.woven.insert(key, threads)),
                     Made::Plain(blobs) => {
-                        known.plain.extend(blobs.into_iter().map(|(offset, at)| ((key, offset), at)));
+                        let spots = blobs.into_iter().map(|(offset, len, at)| ((key, offset, len), at));
+                        known.plain.extend(spots);
                     }
                     Made::Nothing(failure) => drop(self.failures.insert(key, failure)),
                 }
@@ -310,7 +311,7 @@ impl Plan<'_> {
                     format!("frame at {} is shorter than its blobs", job.place.offset),
                 )
             })?;
-            blobs.push((*offset, self.cloth.spool.append(bytes)?));
+            blobs.push((*offset, *len, self.cloth.spool.append(bytes)?));
         }
         Ok(Made::Plain(blobs))
     }
@@ -360,7 +361,7 @@ impl Plan<'_> {
 
 enum Made {
     Woven(Arc<[At]>),
-    Plain(Vec<(u32, At)>),
+    Plain(Vec<(u32, u32, At)>),
     Nothing(Failure),
 }
 
