@@ -19,6 +19,8 @@ use crate::repo::reader::Reader;
 
 /// Rounds with other copies of what could not be decoded.
 const ROUNDS: usize = 4;
+/// Bases of one frame.
+const MAX_BASES: usize = 1 << 20;
 /// More threads do not pay: the higher frames of a chain wait for the lower ones.
 const MAX_THREADS: usize = 8;
 
@@ -190,6 +192,9 @@ impl Plan<'_> {
                 Err(failure) => return Ok(Err(failure)),
             };
             for blob in blobs {
+                if bases.len() == MAX_BASES {
+                    return Ok(Err(Failure::Own("has bases over the limit".into())));
+                }
                 match self.base(&blob, height)? {
                     Some((spot, len)) => bases.push((blob, spot, len)),
                     None => {
@@ -210,7 +215,7 @@ impl Plan<'_> {
             (1, Some(BlobKind::List)) => {
                 let mut out = Vec::new();
                 match self.described(edge.id, height, 0, &mut out) {
-                    Ok(()) => Ok(Ok(out)),
+                    Ok(_) => Ok(Ok(out)),
                     Err(error @ (Error::Internal(_) | Error::Interrupted)) => Err(error),
                     Err(error) => {
                         let list = BlobRef::new(BlobKind::List, edge.id);
@@ -222,19 +227,28 @@ impl Plan<'_> {
         }
     }
 
-    fn described(&self, list: BlobId, height: u8, depth: usize, out: &mut Vec<BlobRef>) -> Result<()> {
+    /// The chunks that a list describes, appended to `out`; gives their length. Every list that is read has some,
+    /// so that lists of lists of nothing end soon.
+    fn described(&self, list: BlobId, height: u8, depth: usize, out: &mut Vec<BlobRef>) -> Result<u64> {
         let refuse = |why: &str| Err(Error::corrupt(format!("content list {}", list.short()), why));
-        if depth > MAX_LIST_DEPTH || out.len() > 1 << 20 {
-            return refuse("is nested too deep, or too long");
+        if depth > MAX_LIST_DEPTH {
+            return refuse("is nested too deep");
         }
+        let mut total = 0;
         for entry in self.reader.list_below(list, height)?.entries {
+            let len = entry.content_len();
             match entry {
+                _ if len == 0 => return refuse("has nothing at a place, which no base may"),
+                Entry::Chunk { .. } if out.len() == MAX_BASES => return refuse("describes too many chunks"),
                 Entry::Chunk { id, .. } => out.push(BlobRef::new(BlobKind::Chunk, id)),
-                Entry::List { id, .. } => self.described(id, height, depth + 1, out)?,
+                Entry::List { id, .. } if self.described(id, height, depth + 1, out)? == len => {}
+                Entry::List { .. } => return refuse("does not describe what has the length it states"),
                 _ => return refuse("describes more than chunks"),
             }
+            // Below 2^64 in all, as was checked when it was read.
+            total += len;
         }
-        Ok(())
+        Ok(total)
     }
 
     /// Decodes all frames, the lowest first.
