@@ -247,7 +247,9 @@ impl Reader {
             }
             match self.read_place(all.as_ref(), blob, &place, keep) {
                 Ok(bytes) => return Ok(Some(bytes)),
-                Err(error @ (Error::Internal(_) | Error::Interrupted)) => return Err(error),
+                Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::warn!(%blob, %error, "copy not readable");
                     reasons.push(error.to_string());

@@ -1,7 +1,9 @@
 //! Deltas by grains that nobody here writes: made by hand, as a hostile or a strange repository may have them.
 //! Each is read, or is an error that other copies and files survive; none stops a run or goes on for ever.
 
-use std::sync::mpsc;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ballast::codec::grains::{self, Draft, GRAIN_BYTES, NEW};
@@ -17,6 +19,8 @@ use ballast::repo::frames::SealedFrame;
 use ballast::repo::reader::Reader;
 use ballast::repo::session::Session;
 use ballast::repo::{Repository, keys};
+use ballast::store::local::LocalStore;
+use ballast::store::{PutMode, Store};
 use support::{PASSWORD, Place, bytes};
 
 use super::edges;
@@ -328,4 +332,40 @@ fn the_highest_chain_of_both_kinds_is_read() {
     for top in [255, 254] {
         assert!(read_chunk(&place, &repo, &step(top)).unwrap() == step(top));
     }
+}
+
+/// No room for what is decoded is no damage: a check that said so would have packs stored again.
+#[test]
+fn no_room_to_decode_is_no_damage() {
+    let base = bytes(1, GRAIN_BYTES);
+    let (place, repo) = with_chunks(&[&base]);
+    let on = chunk(&repo, &base).0;
+    let frames = [1, 2, 3, 4].map(|n| {
+        let plain = vec![n; 16 << 20];
+        woven(&repo, &[(BlobKind::Chunk, &plain)], &[on], &all_new(4096), &[], 1)
+    });
+    edges::put(&place, &frames);
+    let dir = tempfile::tempdir().unwrap();
+    let local = LocalStore::new(dir.path()).unwrap();
+    local.prepare().unwrap();
+    for kind in ObjectKind::ALL {
+        for name in repo.store().list(kind).unwrap() {
+            let name = ObjectName::new(kind, name);
+            local.put(&name, &repo.store().get(&name, 1 << 30).unwrap(), PutMode::New).unwrap();
+        }
+    }
+    let check = |temp: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
+        command.arg("check").arg(dir.path()).env("TMPDIR", temp).output().unwrap()
+    };
+    let failed = check(Path::new("/nowhere/to/be/found"));
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(failed.status.code() == Some(1) && said.contains("/nowhere/to/be/found"), "{said}");
+    let store = Arc::new(LocalStore::new(dir.path()).unwrap());
+    let ledger = support::open_at(store, &Default::default()).unwrap().ledger(false).unwrap();
+    for name in local.list(ObjectKind::Pack).unwrap() {
+        assert!(!ledger.is_bad(&name.parse().unwrap()), "nothing is held against a pack");
+    }
+    let done = check(&std::env::temp_dir());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

@@ -237,7 +237,7 @@ impl Search {
                 self.lists.insert(list, blobs.clone());
                 Ok(Some(blobs))
             }
-            Err(error @ (Error::Internal(_) | Error::Interrupted)) => Err(error),
+            Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
             Err(_) => Ok(None),
         }
     }

@@ -1,6 +1,6 @@
 //! Which frames are to be decoded for what is wanted, and in which order; and their decoding.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,7 +109,7 @@ impl Plan<'_> {
             return Ok(spot);
         }
         let by_grains = codec::is_by_grains(place.encoding, place.codec_version) && !place.edges.is_empty();
-        if !self.jobs.contains_key(&key) {
+        if let hash_map::Entry::Vacant(vacant) = self.jobs.entry(key) {
             let job = Job {
                 object: pack.id.into(),
                 epoch: pack.epoch,
@@ -118,7 +118,7 @@ impl Plan<'_> {
                 blobs: Vec::new(),
                 bases: Vec::new(),
             };
-            self.jobs.insert(key, job);
+            vacant.insert(job);
             if by_grains {
                 self.todo.push(key);
                 let mut offset = 0;
@@ -216,7 +216,7 @@ impl Plan<'_> {
                 let mut out = Vec::new();
                 match self.described(edge.id, height, 0, &mut out) {
                     Ok(_) => Ok(Ok(out)),
-                    Err(error @ (Error::Internal(_) | Error::Interrupted)) => Err(error),
+                    Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
                     Err(error) => {
                         let list = BlobRef::new(BlobKind::List, edge.id);
                         Ok(Err(Failure::Base(list, error.to_string())))
