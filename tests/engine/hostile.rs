@@ -397,7 +397,9 @@ fn a_recipe_costs_what_it_may() {
         for plain in [1u32, 16 << 20 >> 8, (16 << 20) - 1] {
             let mut put = Put::default();
             put.bytes(&plain.to_le_bytes()[..3]).u8(bases.len() as u8);
-            bases.iter().for_each(|len| drop(put.u32(*len)));
+            for len in &bases {
+                put.u32(*len);
+            }
             put.bytes(&varint(recipe.len() as u64)).u8(0).bytes(&recipe);
             hold("grains", fuzz::delta_grains, &put.0);
             // Packed, it says nothing about its length.
