@@ -333,7 +333,7 @@ impl Ways {
     fn take_in(&mut self, record: &FrameRecord, mut opened: &[u8]) {
         self.heights.insert(record.height);
         self.hows.extend(record.edges.iter().map(|edge| edge.how));
-        self.short.insert(record.plain_len % 4096 != 0);
+        self.short.insert(!record.plain_len.is_multiple_of(4096));
         let (len, packed) = (number(&mut opened), number(&mut opened));
         let (recipe, stream) = opened.split_at(if packed == 0 { len } else { packed } as usize);
         self.packed.insert(packed != 0);
