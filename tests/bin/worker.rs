@@ -1,5 +1,5 @@
 //! A process that tests may stop and kill: `worker snapshot REPO CACHE SOURCE`,
-//! `worker prune REPO CACHE` and `worker forget REPO CACHE NUMBER` with a cheap key and the clock of
+//! `worker prune REPO CACHE`, `worker check REPO` and `worker forget REPO CACHE NUMBER` with a cheap key and the clock of
 //! the tests, `worker memory BYTES`, `worker image DATABASE COPY TEMP`, which captures a database, or `worker alone DATABASE`, which fails if anybody
 //! else has it locked, for reading too. Those that say `ready` and go on until they are killed: `worker write
 //! DATABASE` and `worker checkpoint DATABASE` write to it, `worker open DATABASE` has it open, `worker lock DATABASE` locks it, `worker
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ballast::error::Result;
-use ballast::op::{prune, restore, snapshot};
+use ballast::op::{check, prune, restore, snapshot};
 use ballast::progress::{Progress, Silent};
 use ballast::repo::{OpenOptions, Repository};
 use ballast::store::local::LocalStore;
@@ -35,6 +35,11 @@ fn run(words: &[&str]) -> Result<()> {
             assert_eq!(report.problems, []);
         }
         ["prune", repo, cache] => drop(prune::run(&open(repo, cache)?, &world::all(), &Silent)?),
+        ["check", repo] => {
+            let options = check::CheckOptions { read_data: true, ..check::CheckOptions::default() };
+            let report = check::run(&open(repo, "")?, &options, &Silent)?;
+            assert_eq!(report.faults, []);
+        }
         ["forget", repo, cache, number] => {
             let number = number.parse().expect("because tests give numbers");
             world::forget(&open(repo, cache)?, number)?;

@@ -7,3 +7,5 @@ mod damage;
 mod deaths;
 #[path = "chains/edges.rs"]
 mod edges;
+#[path = "chains/woven.rs"]
+mod woven;

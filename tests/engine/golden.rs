@@ -1,9 +1,9 @@
 //! Repositories of every version of the format, frozen under `tests/golden/v<n>`, that every
 //! later version must read whole.
 //!
-//! `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test golden` makes them anew: `v1`, and
-//! `v1-deltas`, in which next to everything is stored as a difference. From the tag `v1.0` on they are
-//! never made anew.
+//! `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test golden` makes them anew: `v1`,
+//! `v1-deltas`, in which next to everything is stored as a difference, and `v1-grains`, of databases whose
+//! units are. From the tag `v1.0` on they are never made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -58,8 +58,8 @@ fn put(path: &Path, bytes: &[u8]) {
 }
 
 /// What each golden repository is made by.
-const BUILDS: [(&str, fn(&Path) -> Result<String>); 2] =
-    [("v1", golden::build), ("v1-deltas", golden::deltas::build)];
+const BUILDS: [(&str, fn(&Path) -> Result<String>); 3] =
+    [("v1", golden::build), ("v1-deltas", golden::deltas::build), ("v1-grains", golden::grains::build)];
 
 /// Makes them anew if that was asked for; once, before anything reads it.
 fn regenerate() {
@@ -304,6 +304,132 @@ fn differences_of_version_1_are_gone_on_with() {
     assert_eq!(report.faults, []);
 }
 
+/// What occurs in the recipes of deltas by grains: numbers of `docs/format.md` taken apart once more.
+#[derive(Debug, Default)]
+struct Ways {
+    heights: BTreeSet<u8>,
+    hows: BTreeSet<u8>,
+    steps: BTreeSet<u64>,
+    /// Runs of grains of elsewhere in one frame.
+    runs: BTreeSet<u64>,
+    /// Is the recipe stored packed? Is a grain new? Is the last one short?
+    packed: BTreeSet<bool>,
+    has_new: BTreeSet<bool>,
+    short: BTreeSet<bool>,
+    seeks_back: bool,
+}
+
+impl Ways {
+    fn of(repo: &Repository) -> Self {
+        let mut all = Self::default();
+        weeks::each_difference(repo, PASSWORDS[0], &mut |record, opened| {
+            if record.codec_version == 2 {
+                all.take_in(record, opened);
+            }
+        });
+        all
+    }
+
+    fn take_in(&mut self, record: &FrameRecord, mut opened: &[u8]) {
+        self.heights.insert(record.height);
+        self.hows.extend(record.edges.iter().map(|edge| edge.how));
+        self.short.insert(!record.plain_len.is_multiple_of(4096));
+        let (len, packed) = (number(&mut opened), number(&mut opened));
+        let (recipe, stream) = opened.split_at(if packed == 0 { len } else { packed } as usize);
+        self.packed.insert(packed != 0);
+        self.has_new.insert(!stream.is_empty());
+        let recipe = match packed {
+            0 => recipe.to_vec(),
+            _ => {
+                let mut out = vec![0; len as usize];
+                ballast::codec::decode(1, 1, recipe, &[], &mut out).unwrap();
+                out
+            }
+        };
+        let mut rest = &recipe[..];
+        let runs = number(&mut rest);
+        self.runs.insert(runs);
+        for _ in 0..2 * runs {
+            number(&mut rest);
+        }
+        while !rest.is_empty() {
+            let step = number(&mut rest);
+            self.steps.insert(step & 3);
+            self.seeks_back |= step & 7 == 7;
+        }
+    }
+}
+
+fn number(bytes: &mut &[u8]) -> u64 {
+    let (mut value, mut shift) = (0, 0);
+    loop {
+        let (byte, rest) = bytes.split_first().unwrap();
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            return value;
+        }
+    }
+}
+
+#[test]
+fn grains_of_version_1() {
+    let (dir, expected) = golden("v1-grains");
+    let before = files(dir.path());
+    assert!(before.values().map(Vec::len).sum::<usize>() < 300_000, "it is small");
+    for password in PASSWORDS {
+        let repo = open(dir.path(), password);
+        let found = golden::read(&repo).unwrap();
+        for (expected, found) in expected.lines().zip(found.lines()) {
+            assert_eq!(expected, found);
+        }
+        assert_eq!(expected.len(), found.len());
+        assert!(repo.take_notices().is_empty());
+    }
+    assert_eq!(files(dir.path()), before, "reading changes nothing");
+
+    let repo = open(dir.path(), PASSWORDS[0]);
+    let ways = Ways::of(&repo);
+    assert!(ways.heights.is_superset(&(1..=5).collect()), "{ways:?}");
+    assert_eq!(ways.steps, [0, 1, 2, 3].into(), "{ways:?}");
+    assert!(ways.runs.len() > 2 && ways.runs.contains(&0) && ways.seeks_back, "{ways:?}");
+    assert_eq!(ways.hows, [0, 1].into(), "{ways:?}");
+    for both in [&ways.packed, &ways.has_new, &ways.short] {
+        assert_eq!(both.len(), 2, "{ways:?}");
+    }
+    let mut lists = BTreeSet::new();
+    weeks::each_difference(&repo, PASSWORDS[0], &mut |record, _| {
+        lists.extend((record.blobs[0].kind == 1).then_some(record.height));
+    });
+    assert!(lists.is_superset(&[1, 2].into()), "differences of lists: {lists:?}");
+}
+
+/// Checked to the last byte, and each snapshot restored.
+#[test]
+fn grains_of_version_1_come_back() {
+    let (dir, expected) = golden("v1-grains");
+    let repo = open(dir.path(), PASSWORDS[1]);
+    let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+    let report = check::run(&repo, &options, &Silent).unwrap();
+    assert_eq!((&report.faults[..], &report.notes[..]), (&[][..], &[][..]));
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().canonicalize().unwrap();
+    let snapshots = repo.ledger(true).unwrap().committed();
+    assert_eq!(snapshots.len(), golden::grains::DAYS);
+    for (id, listed) in snapshots.iter().zip(expected.split("snapshot ").skip(1)) {
+        assert!(listed.starts_with(&id.to_string()));
+        let target = place.join(id.to_string());
+        restored(&repo, *id, &target);
+        let there = files(&target.join("srv/golden"));
+        assert_eq!(there.len(), 2);
+        for (path, bytes) in there {
+            let line = format!(" {} {} /srv/golden/{}\n", bytes.len(), blake3::hash(&bytes), path.display());
+            assert!(listed.contains(&line), "{line}");
+        }
+    }
+}
+
 #[test]
 fn it_is_made_the_same_each_time() {
     for (_, build) in BUILDS {
@@ -317,7 +443,7 @@ fn it_is_made_the_same_each_time() {
 #[test]
 fn no_version_is_untested() {
     regenerate();
-    let tested = BTreeSet::from(["v1", "v1-deltas"].map(str::to_owned));
+    let tested = BTreeSet::from(["v1", "v1-deltas", "v1-grains"].map(str::to_owned));
     let there: BTreeSet<String> = fs::read_dir(folder(""))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use ballast::codec::grains::{self, Draft, GRAIN_BYTES, NEW};
 use ballast::codec::{Element, Hint};
 use ballast::crypto::keys::Purpose;
 use ballast::format::bytes::{Put, Take};
@@ -42,6 +43,14 @@ fn hold(name: &str, body: Body, data: &[u8]) -> bool {
         ("delta", [a, b, c, ..]) => 8 * (usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16),
         ("sources", [a, b, ..]) => 8 * (usize::from(*a) | usize::from(*b) << 8),
         ("codec", [_, _, a, b, c, ..]) => usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16,
+        // Besides, what is named of the bases, which a reader has at hand, is a prefix of at most 16 MiB; a
+        // recipe may state 128 KiB.
+        ("grains", [a, b, c, count, lens @ ..]) => {
+            let plain = usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16;
+            let lens = lens.as_chunks().0.iter().take((*count).into()).map(|len| u32::from_le_bytes(*len));
+            let grains: usize = lens.map(|len| grains::grains_of(len as usize)).sum();
+            plain + grains.min(4096) * GRAIN_BYTES + (1 << 17)
+        }
         _ => 0,
     };
     let allowed = MULTIPLE * data.len() + 4 * stated + SLACK_BYTES;
@@ -114,6 +123,42 @@ fn sourced_frame(text: bool, count: usize) -> Vec<u8> {
     [&put.0[..], &bytes, &head.0, take.0].concat()
 }
 
+/// A frame by grains of a base of 40 pages and one of two, the last short: `new` of which are new.
+fn grains_frame(case: &str) -> Vec<u8> {
+    let bases = [40 * GRAIN_BYTES as u32, GRAIN_BYTES as u32 + 100];
+    let mut draft = Draft { grains: (0..42).collect(), near: vec![NEW; 42], far: Vec::new() };
+    match case {
+        "copies" => draft.grains.swap(3, 9),
+        "packed" => (0..42).for_each(|at| draft.grains[at] = if at % 2 == 1 { 0 } else { at as u32 }),
+        _ => {
+            draft.grains.truncate(9);
+            draft.near.truncate(9);
+            for (at, near) in [(2, 2), (5, NEW), (8, 41)] {
+                (draft.grains[at], draft.near[at]) = (NEW, near);
+            }
+            draft.grains[4] = 30;
+            draft.far = vec![1, 2, 41];
+        }
+    }
+    let short = matches!(draft.grains.last(), Some(&NEW | &41));
+    let new = draft.grains.iter().enumerate().filter(|(_, from)| **from == NEW).map(|(at, _)| {
+        let mut grain = fuzz::made_up(&bases, at as u32).unwrap().to_vec();
+        (grain[9], grain[90]) = (1, 2);
+        if at == 8 { grain[..100].to_vec() } else { grain }
+    });
+    let new: Vec<u8> = new.flatten().collect();
+    let prefix = draft.prefix();
+    let prefix: Vec<u8> = prefix.iter().flat_map(|n| fuzz::made_up(&bases, *n).unwrap()).copied().collect();
+    let mut encoded = Vec::new();
+    assert!(grains::encode(&draft, &new, &prefix, 9, &mut encoded));
+    assert_eq!((encoded[1] != 0, new.is_empty()), (case == "packed", case != "new"), "{case}");
+    let plain = draft.grains.len() * GRAIN_BYTES - if short { GRAIN_BYTES - 100 } else { 0 };
+    let mut put = Put::default();
+    put.bytes(&u32::try_from(plain).unwrap().to_le_bytes()[..3]).u8(2).u32(bases[0]).u32(bases[1]);
+    put.bytes(&encoded);
+    put.0
+}
+
 /// Good inputs of every body. The last is whether anything may follow them.
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
     let record = |name, case, bytes| (name, case, bytes, false);
@@ -161,6 +206,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
         record("sources", "one", sourced_frame(false, 1)),
         record("sources", "two", sourced_frame(false, 2)),
         record("sources", "prefix", sourced_frame(true, 1)),
+        record("grains", "copies", grains_frame("copies")),
+        record("grains", "new", grains_frame("new")),
+        record("grains", "packed", grains_frame("packed")),
     ];
     for (case, event) in samples::events() {
         let case = case.split(',').next().unwrap();
@@ -310,6 +358,68 @@ fn many_small_elements_cost_what_they_cost() {
     ] {
         hold(name, fuzz::body(name), &bytes);
         hold(name, fuzz::body(name), &bytes[..bytes.len() - 1]);
+    }
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+/// Recipes as long as may be, of what costs nothing to write.
+#[test]
+fn a_recipe_costs_what_it_may() {
+    let seek = |by: i64| varint((((by << 1) ^ (by >> 63)) as u64) << 2 | 3);
+    let most = 1 << 17;
+    let there = u32::MAX;
+    // Back and forth to the end; the longest run; numbers that add up beyond what they may.
+    let cases: Vec<(Vec<u32>, Vec<u8>)> = vec![
+        (vec![there], [vec![0], [seek(4000), seek(-4000)].concat().repeat(most / 8)].concat()),
+        (vec![there], [vec![0], seek(0).repeat(most - 1)].concat()),
+        (vec![there], [vec![1, 0], varint(4096), varint(4096 << 2 | 2)].concat()),
+        (vec![there], [vec![1, 0], varint(4096), varint(4096 << 2 | 1)].concat()),
+        (vec![there], [vec![2, 0], varint(4096), vec![0, 1]].concat()),
+        (vec![there], [vec![1], varint(u64::MAX), varint(u64::MAX)].concat()),
+        (vec![there], [vec![0], varint(u64::MAX)].concat()),
+        (vec![there], [vec![0], varint(u64::MAX - 1)].concat()),
+        (vec![there], [vec![0], varint(u64::MAX - 3)].concat()),
+        (vec![there], [seek(i64::MAX >> 2), seek(i64::MIN >> 2)].concat()),
+        (vec![there; 16], [vec![1], varint(1 << 20), vec![1]].concat()),
+        (vec![there; 255], [vec![1], varint(1 << 24), vec![1]].concat()),
+        (vec![0; 255], vec![0, 4]),
+    ];
+    for (bases, recipe) in cases {
+        for plain in [1u32, 16 << 20 >> 8, (16 << 20) - 1] {
+            let mut put = Put::default();
+            put.bytes(&plain.to_le_bytes()[..3]).u8(bases.len() as u8);
+            for len in &bases {
+                put.u32(*len);
+            }
+            put.bytes(&varint(recipe.len() as u64)).u8(0).bytes(&recipe);
+            hold("grains", fuzz::delta_grains, &put.0);
+            // Packed, it says nothing about its length.
+            let mut packed = put.0.clone();
+            packed.truncate(4 + 4 * bases.len());
+            let mut encoded = Vec::new();
+            let how = ballast::codec::encode(&recipe.repeat(40), &mut encoded);
+            if how.encoding as u8 == 1 && recipe.len() * 40 <= most {
+                packed.extend(varint(recipe.len() as u64 * 40));
+                packed.extend(varint(encoded.len() as u64));
+                packed.extend(encoded);
+                hold("grains", fuzz::delta_grains, &packed);
+            }
+        }
+    }
+    // A recipe over the limit is refused unread.
+    for (len, packed) in [(most as u64 + 1, 0), (u64::MAX, 0), (most as u64 + 1, 5), (5, u64::MAX), (9, 9)] {
+        let bytes = [&[0, 16, 0, 0][..], &varint(len), &varint(packed)].concat();
+        let (read, peak) = counting::peak(|| fuzz::delta_grains(&bytes));
+        assert!(!read && peak < SLACK_BYTES, "{len} {packed}: {peak}");
     }
 }
 

@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ballast::codec;
+use ballast::codec::grains::{self, BaseGrains, Draft, GRAIN_BYTES, NEW, Recipe, grains_of};
 use ballast::crypto::kdf;
 use ballast::crypto::keys::Purpose;
 use ballast::error::Malformed;
@@ -361,6 +362,124 @@ fn encodings() {
         codec::decode(encoding, 1, &frozen.bytes(case, "bytes"), &[], &mut out).unwrap();
         assert_eq!(out, plain);
     }
+}
+
+/// Bytes of runs: `61*4096` is 4096 times 61.
+fn runs(bytes: &[u8]) -> String {
+    let runs = bytes.chunk_by(|a, b| a == b).map(|run| format!("{:02x}*{}", run[0], run.len()));
+    runs.collect::<Vec<_>>().join(" ")
+}
+
+fn of_runs(text: &str) -> Vec<u8> {
+    let run = |run: &str| {
+        let (byte, count) = run.split_once('*').unwrap();
+        vec![u8::from_str_radix(byte, 16).unwrap(); count.parse().unwrap()]
+    };
+    text.split(' ').flat_map(run).collect()
+}
+
+/// Grains of one byte each; where there are two, the first stands in the middle.
+fn grain(bytes: &[u8], len: usize) -> Vec<u8> {
+    let mut out = vec![bytes[0]; len];
+    bytes.get(1).inspect(|b| out[len / 2] = **b);
+    out
+}
+
+/// What the frames below were made to, once; another version of zstd may write another stream, or pack a recipe
+/// otherwise.
+const GRAINS_STREAM: &str = "28b52ffd601e1fed00004063216366216665210600326501f2dd1ffcc83ff8d9fee06ffcf33b21";
+const GRAINS_PACKED: &str = "501428b52ffd20505d000028000423042f010038eab4";
+
+#[test]
+fn deltas_by_grains() {
+    let mut v = Vectors::new("grains", "Delta by grains");
+    let whole = GRAIN_BYTES;
+    let zero: Vec<u8> =
+        [grain(b"a", whole), grain(b"b", whole), grain(b"c", whole), grain(b"d", whole), grain(b"e", 20)]
+            .concat();
+    let one: Vec<u8> = [grain(b"f", whole), grain(b"g", whole)].concat();
+    let bases = [&zero[..], &one[..]];
+    let lens = bases.map(|base| u32::try_from(base.len()).unwrap());
+    let all = BaseGrains::new(&bases);
+    let bytes =
+        |numbers: &[u32]| numbers.iter().flat_map(|n| all.get(*n).unwrap()).copied().collect::<Vec<u8>>();
+    let plain: Vec<u8> = [
+        grain(b"a", whole),
+        grain(b"b", whole),
+        grain(b"c!", whole),
+        grain(b"g", whole),
+        grain(b"f!", whole),
+        grain(b"d", whole),
+        grain(b"e!", 30),
+    ]
+    .concat();
+    let draft = Draft {
+        grains: vec![0, 1, NEW, 6, NEW, 3, NEW],
+        near: vec![NEW, NEW, 2, NEW, NEW, NEW, 4],
+        far: vec![1, 5, 6],
+    };
+    let text = |grains: &[u32]| {
+        grains
+            .iter()
+            .map(|n| if *n == NEW { "new".into() } else { n.to_string() })
+            .collect::<Vec<String>>()
+            .join(" ")
+    };
+    let new: Vec<u8> = [2, 4, 6].iter().flat_map(|n| plain.chunks(whole).nth(*n).unwrap()).copied().collect();
+    let mut made = Vec::new();
+    assert!(grains::encode(&draft, &new, &bytes(&draft.prefix()), 12, &mut made));
+    let recipe_len = usize::from(made[0]);
+    let head = to_hex(&made[..2 + recipe_len]);
+    v.case("copy, replace, insert, seek; other bytes of the stream may decode to the same");
+    v.line("encoding", 3).line("codec-version", 2);
+    v.line("base-0", runs(&zero)).line("base-1", runs(&one)).line("plaintext", runs(&plain));
+    v.line("grains", text(&draft.grains)).line("prefix", text(&draft.prefix()));
+    v.hex("recipe", &made[2..2 + recipe_len]).line("bytes", head + GRAINS_STREAM);
+
+    let every = |count: u32| (0..count).map(|at| if at % 2 == 0 { at } else { 0 }).collect::<Vec<u32>>();
+    let copies = Draft { grains: every(7), near: vec![NEW; 7], far: Vec::new() };
+    // One of another length than the grain it would become.
+    let copies =
+        Draft { grains: copies.grains.iter().map(|n| if *n == 4 { 5 } else { *n }).collect(), ..copies };
+    let mut alone = Vec::new();
+    assert!(grains::encode(&copies, &[], &[], 12, &mut alone));
+    v.case("nothing but copies").line("encoding", 3).line("codec-version", 2);
+    v.line("base-0", runs(&zero)).line("base-1", runs(&one)).line("plaintext", runs(&bytes(&copies.grains)));
+    v.line("grains", text(&copies.grains)).line("prefix", "").hex("recipe", &alone[2..]).hex("bytes", &alone);
+
+    let long = vec![0; 40 * whole];
+    let mut packed = Vec::new();
+    let back = Draft {
+        grains: (0..40).map(|at| if at % 2 == 0 { 0 } else { 5 }).collect(),
+        near: vec![NEW; 40],
+        far: Vec::new(),
+    };
+    assert!(grains::encode(&back, &[], &[], 12, &mut packed));
+    v.case("a packed recipe; other bytes may unpack to the same")
+        .line("encoding", 3)
+        .line("codec-version", 2);
+    v.line("base-0", runs(&long)).line("plaintext", runs(&long)).line("grains", text(&back.grains));
+    v.line("prefix", "").line("bytes", GRAINS_PACKED);
+
+    let frozen = v.settle();
+    assert_eq!(frozen.0.len(), 3);
+    for (case, lines) in &frozen.0 {
+        let bases: Vec<Vec<u8>> =
+            lines.iter().filter(|(key, _)| key.starts_with("base-")).map(|(_, runs)| of_runs(runs)).collect();
+        let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
+        let (plain, encoded) = (of_runs(&lines["plaintext"]), frozen.bytes(case, "bytes"));
+        let lens: Vec<u32> = bases.iter().map(|base| base.len() as u32).collect();
+        let recipe = Recipe::read(&encoded, &lens, plain.len()).unwrap();
+        assert_eq!(
+            (text(&recipe.grains), text(&recipe.prefix)),
+            (lines["grains"].clone(), lines["prefix"].clone())
+        );
+        assert_eq!(recipe.grains.len(), grains_of(plain.len()));
+        let mut out = vec![0; plain.len()];
+        codec::decode(3, 2, &encoded, &bases, &mut out).unwrap();
+        assert!(out == plain, "{case}");
+    }
+    assert_eq!(lens, [4 * 4096 + 20, 2 * 4096]);
 }
 
 #[test]

@@ -212,6 +212,85 @@ def decode_delta(data, edges, plain):
     return out
 
 
+# Delta by grains
+
+GRAIN = 4096
+
+
+def varint(h):
+    value, shift = 0, 0
+    while True:
+        byte = h.int(1)
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            need(value < 1 << 64, "number too long")
+            return value
+        need(shift < 70, "number too long")
+
+
+def cut_in_grains(data):
+    return [data[at : at + GRAIN] for at in range(0, len(data), GRAIN)]
+
+
+def decode_grains(data, bases, plain):
+    """bases: the bytes of each blob that the edges stand for."""
+    old = [grain for base in bases for grain in cut_in_grains(base)]
+    count = -(-plain // GRAIN)
+    need(count <= 4096 and len(old) <= 1 << 24, "too many grains")
+    h = Hand(data)
+    length, packed = varint(h), varint(h)
+    need(length <= 1 << 17, "recipe too long")
+    recipe = h.take(packed or length)
+    if packed:
+        recipe = unpack_zstd(recipe, length)
+    need(len(recipe) == length, "length of the recipe")
+    r = Hand(recipe)
+
+    prefix, after = [], 0
+    for _ in range(varint(r)):
+        first = after + varint(r)
+        after = first + varint(r)
+        need(first < after <= len(old) and len(prefix) + after - first <= 4096, "run of grains")
+        prefix += old[first:after]
+
+    # For each grain of the plaintext the old one that it is, or None.
+    source, cursor = [], 0
+    while len(source) < count:
+        step = varint(r)
+        kind, n = step & 3, step >> 2
+        if kind == 3:
+            cursor += n >> 1 if n & 1 == 0 else -(n >> 1) - 1
+            need(0 <= cursor <= len(old), "seek")
+            continue
+        need(0 < n <= count - len(source), "step")
+        named = old[cursor : cursor + n]
+        if kind != 2:
+            need(len(named) == n, "step beyond the bases")
+            cursor += n
+        if kind == 1:
+            prefix += named
+        source += named if kind == 0 else [None] * n
+    need(not r.rest() and len(prefix) <= 4096, "recipe")
+
+    lengths = [min(GRAIN, plain - at) for at in range(0, plain, GRAIN)]
+    total = sum(length for length, grain in zip(lengths, source) if grain is None)
+    stream, new = h.rest(), b""
+    if total:
+        raw = zstandard.ZstdCompressionDict(b"".join(prefix), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        new = zstandard.ZstdDecompressor(dict_data=raw).decompress(stream, max_output_size=total)
+    else:
+        need(not stream, "bytes of no grain")
+    need(len(new) == total, "new grains")
+    out, at = [], 0
+    for length, grain in zip(lengths, source):
+        if grain is None:
+            grain, at = new[at : at + length], at + length
+        need(len(grain) == length, "length of a grain")
+        out.append(grain)
+    return b"".join(out)
+
+
 def stream(h, length):
     coding, stored = h.int(1), h.take(h.int(4))
     need(coding in (0, 1), "coding of a stream")
@@ -520,10 +599,17 @@ class Repository:
             with open(os.path.join(self.path, "data", name[:2], name), "rb") as file:
                 file.seek(offset)
                 sealed = file.read(stored)
-            need(encoding <= 3 and version == 1 and bool(edges) == (encoding == 3), "encoding")
+            known = version == 1 and encoding <= 3 or version == 2 and encoding == 3
+            need(known and bool(edges) == (encoding == 3), "encoding")
             aad = self.id + b"frame\1\1" + struct.pack("<HBBIB", epoch, encoding, version, plain, len(edges) // 34)
             data = open_sealed(self.seal_key("frame", epoch), sealed[:24], aad + edges, sealed[24:])
-            if encoding == 3:
+            if version == 2:
+                need(all(length % GRAIN == 0 for _, length, _ in frame[7][:-1]), "a blob within a grain")
+                named = [edges[i : i + 34] for i in range(0, len(edges), 34)]
+                bases = [blob for edge in named for blob in self.base_blobs(edge, height)]
+                need(len(bases) <= 1 << 20, "too many bases")
+                data = decode_grains(data, bases, plain)
+            elif encoding == 3:
                 named = [edges[i : i + 34] for i in range(0, len(edges), 34)]
                 data = decode_delta(data, [self.base(edge, height) for edge in named], plain)
             else:
@@ -539,6 +625,22 @@ class Repository:
             return self.blob(kind, blob, height)
         pieces = self.content(self.list_entries(blob, height), 1, height)
         return b"".join(bytes(piece) if isinstance(piece, int) else piece for piece in pieces)
+
+    def base_blobs(self, edge, height, depth=0):
+        """The blobs that an edge of a delta by grains stands for: one, or each chunk that a list describes."""
+        how, kind, blob = edge[0], edge[1], edge[2:]
+        need(how == 0 or (how == 1 and kind == 1), "edge")
+        if how == 0:
+            return [self.blob(kind, blob, height)]
+        need(depth <= 8, "lists nested too deep")
+        out = []
+        for tag, what, length in self.list_entries(blob, height):
+            need(tag in (0, 1), "a list of a base describes more than chunks")
+            need(length > 0, "something empty in a list of a base")
+            inner = [self.blob(0, what, height)] if tag == 0 else self.base_blobs(b"\1\1" + what, height, depth + 1)
+            need(sum(map(len, inner)) == length, "length in a list")
+            out += inner
+        return out
 
     def blob(self, kind, blob, below=256):
         def last(place):

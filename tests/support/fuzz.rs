@@ -7,6 +7,7 @@
 use ballast::chunk::safetensors::Header;
 use ballast::chunk::{CutParams, check_regions};
 use ballast::codec;
+use ballast::codec::grains::{self, Draft, GRAIN_BYTES, NEW, Recipe, grains_of};
 use ballast::crypto::{aead::SealKey, kdf};
 use ballast::error::Malformed;
 use ballast::format::bytes::{Put, Take};
@@ -55,6 +56,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("codec", codec_decode),
     ("delta", delta_decode),
     ("sources", delta_sources),
+    ("grains", delta_grains),
 ];
 
 /// The body of that name.
@@ -296,4 +298,64 @@ pub fn delta_sources(data: &[u8]) -> bool {
     let sources: Vec<&[u8]> = sources.iter().map(AsRef::as_ref).collect();
     let mut out = vec![0; plain_len.into()];
     codec::decode(3, codec::CODEC_VERSION, encoded, &sources, &mut out).is_ok()
+}
+
+/// Bytes of a grain that nobody wrote down: half of it the same everywhere.
+fn made_up_grain(number: u32) -> &'static [u8] {
+    static ALL: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+        let grain = |number: u8| (0..GRAIN_BYTES).map(move |at| if at % 16 < 8 { 7 } else { number });
+        (0..=u8::MAX).flat_map(grain).collect()
+    });
+    &ALL[number as usize % 256 * GRAIN_BYTES..][..GRAIN_BYTES]
+}
+
+/// The grain of this number, of bases that are so long.
+pub fn made_up(bases: &[u32], number: u32) -> Option<&'static [u8]> {
+    let mut first = 0;
+    for len in bases {
+        let (within, len) = (number as usize - first, *len as usize);
+        if within < grains_of(len) {
+            return Some(&made_up_grain(number)[..(len - within * GRAIN_BYTES).min(GRAIN_BYTES)]);
+        }
+        first += grains_of(len);
+    }
+    None
+}
+
+/// Plain length (three bytes), number of bases, the length of each (four bytes), and what a delta by grains opens
+/// to. The bases' bytes are made up.
+pub fn delta_grains(data: &[u8]) -> bool {
+    let mut take = Take(data);
+    let (Ok(low), Ok(high), Ok(count)) = (take.u16(), take.u8(), take.u8()) else { return false };
+    let bases: Vec<u32> = (0..count).map_while(|_| take.u32().ok()).collect();
+    let plain_len = usize::from(low) | usize::from(high) << 16;
+    if bases.len() != usize::from(count) {
+        return false;
+    }
+    let Ok(recipe) = Recipe::read(take.0, &bases, plain_len) else { return false };
+    let there: usize = bases.iter().map(|len| grains_of(*len as usize)).sum();
+    assert_eq!(recipe.grains.len(), grains_of(plain_len));
+    assert!(recipe.prefix.len() <= 4096 && recipe.new_bytes <= plain_len);
+    let named = recipe.grains.iter().filter(|grain| **grain != NEW).chain(&recipe.prefix);
+    named.for_each(|grain| assert!((*grain as usize) < there));
+    let mut out = vec![0; plain_len];
+    if grains::decode(take.0, &bases, |number| made_up(&bases, number), &mut out).is_err() {
+        return false;
+    }
+    // The same again, what was replaced as if it stood elsewhere.
+    let new = out.chunks(GRAIN_BYTES).zip(&recipe.grains).filter(|(_, from)| **from == NEW);
+    let new: Vec<u8> = new.flat_map(|(grain, _)| grain).copied().collect();
+    assert_eq!(new.len(), recipe.new_bytes);
+    let mut far = recipe.prefix.clone();
+    far.sort_unstable();
+    far.dedup();
+    let draft = Draft { near: vec![NEW; recipe.grains.len()], grains: recipe.grains, far };
+    let mut prefix = Vec::with_capacity(draft.far.len() * GRAIN_BYTES);
+    draft.far.iter().for_each(|number| prefix.extend_from_slice(made_up(&bases, *number).unwrap_or(&[])));
+    let (mut encoded, mut again) = (Vec::new(), vec![0; plain_len]);
+    assert!(grains::encode(&draft, &new, &prefix, 1, &mut encoded));
+    grains::decode(&encoded, &bases, |number| made_up(&bases, number), &mut again)
+        .expect("because it was just made");
+    assert!(again == out);
+    true
 }

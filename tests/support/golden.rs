@@ -1,9 +1,10 @@
 //! The golden repository: made, listed and compared.
 //!
 //! Built by a [`Session`] from values that stand here, with a clock and randomness that are set,
-//! so that it comes out the same on every machine; [`deltas`] makes the second one. [`line()`] is how `EXPECTED` states a path.
+//! so that it comes out the same on every machine; [`deltas`] makes the second one, [`grains`] the third. [`line()`] is how `EXPECTED` states a path.
 
 pub mod deltas;
+pub mod grains;
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -87,6 +88,8 @@ enum Part {
     Weekly(Vec<u8>),
     /// The whole file, in these chunks, its lists as the difference to what they were.
     Pieces(Vec<Vec<u8>>),
+    /// The whole file, which is stored already, and its content.
+    Stored(Vec<u8>, Vec<Entry>),
 }
 
 enum What {
@@ -136,7 +139,9 @@ fn file(name: &[u8], bytes: impl Into<Vec<u8>>) -> Item {
 impl Part {
     fn len(&self) -> u64 {
         match self {
-            Self::Data(bytes) | Self::Whole(bytes) | Self::Weekly(bytes) => bytes.len() as u64,
+            Self::Data(bytes) | Self::Whole(bytes) | Self::Weekly(bytes) | Self::Stored(bytes, _) => {
+                bytes.len() as u64
+            }
             Self::Hole(len) => *len,
             Self::Pieces(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
         }
@@ -144,7 +149,9 @@ impl Part {
 
     fn hash(&self, hasher: &mut blake3::Hasher) {
         match self {
-            Self::Data(bytes) | Self::Whole(bytes) | Self::Weekly(bytes) => hasher.update(bytes),
+            Self::Data(bytes) | Self::Whole(bytes) | Self::Weekly(bytes) | Self::Stored(bytes, _) => {
+                hasher.update(bytes)
+            }
             Self::Hole(len) => hasher.update(&vec![0; usize::try_from(*len).unwrap()]),
             Self::Pieces(pieces) => hasher.update(&pieces.concat()),
         };
@@ -192,6 +199,9 @@ impl Builder<'_> {
                 _ => {}
             }
         }
+        if let [Part::Stored(_, entries)] = parts {
+            return Ok(entries.clone());
+        }
         if let [Part::Data(bytes)] = parts
             && bytes.len() <= INLINE_BYTES
         {
@@ -207,7 +217,9 @@ impl Builder<'_> {
                     entries.push(Entry::Chunk { id, len: u32::try_from(bytes.len()).unwrap() });
                 }
                 Part::Hole(len) => entries.push(Entry::Hole { len: *len }),
-                Part::Weekly(_) | Part::Pieces(_) => panic!("a part of a file against what it was"),
+                Part::Weekly(_) | Part::Pieces(_) | Part::Stored(..) => {
+                    panic!("a part of a file that is stored as a whole")
+                }
             }
         }
         self.session.store_content(entries)

@@ -221,7 +221,8 @@ pub fn kinds_of_numbers(repo: &Repository, password: &[u8]) -> BTreeSet<u8> {
     all
 }
 
-fn each_difference(repo: &Repository, password: &[u8], each: &mut dyn FnMut(&FrameRecord, &[u8])) {
+/// Each difference there is: its record, and what its frame opens to, which is still encoded.
+pub fn each_difference(repo: &Repository, password: &[u8], each: &mut dyn FnMut(&FrameRecord, &[u8])) {
     let key = repo.key_file(repo.key_id()).unwrap();
     let (keyring, _) = keys::try_open(&key, password).unwrap().unwrap();
     for pack in packs(repo).values() {

@@ -305,7 +305,7 @@ pub fn decode<'b>(
     let recipe = Recipe::read(encoded, bases, out.len())?;
     let get =
         |number| grain(number).ok_or_else(|| Malformed::new("names a grain that its bases do not have"));
-    let mut prefix = Vec::new();
+    let mut prefix = Vec::with_capacity(recipe.prefix.len() * GRAIN_BYTES);
     for number in &recipe.prefix {
         prefix.extend_from_slice(get(*number)?);
     }

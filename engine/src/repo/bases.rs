@@ -3,7 +3,7 @@
 //! Asked once for each frame, however many stand on it: a chain of pages is long, and its bases are
 //! shared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::error::Error;
@@ -60,25 +60,32 @@ impl<'a> Bases<'a> {
         whole
     }
 
-    /// The blobs whose bytes an edge needs. The error is that of a list that cannot be read.
+    /// The blobs whose bytes an edge needs, each once. The error is that of a list that cannot be read.
     pub fn of_edge(&self, edge: &Edge) -> Result<Vec<BlobRef>, (BlobRef, Error)> {
         let Some(kind) = BlobKind::from_byte(edge.kind) else {
             let unknown = BlobRef::new(BlobKind::Chunk, edge.id);
             return Err((unknown, Error::corrupt("a frame", format!("has an edge of kind {}", edge.kind))));
         };
         let mut all = vec![BlobRef::new(kind, edge.id)];
+        let mut seen: HashSet<BlobRef> = all.iter().copied().collect();
         let mut lists: Vec<BlobId> = if edge.how == 0 { Vec::new() } else { vec![edge.id] };
         while let Some(id) = lists.pop() {
             let list = self.reader.list(id).map_err(|error| (BlobRef::new(BlobKind::List, id), error))?;
             for entry in list.entries {
-                match entry {
-                    Entry::Chunk { id, .. } => all.push(BlobRef::new(BlobKind::Chunk, id)),
-                    Entry::List { id, .. } if all.len() < MAX_LISTED => {
-                        all.push(BlobRef::new(BlobKind::List, id));
-                        lists.push(id);
-                    }
-                    _ => {}
+                let blob = match entry {
+                    Entry::Chunk { id, .. } => BlobRef::new(BlobKind::Chunk, id),
+                    Entry::List { id, .. } => BlobRef::new(BlobKind::List, id),
+                    _ => continue,
+                };
+                if !seen.insert(blob) {
+                    continue;
                 }
+                if all.len() == MAX_LISTED {
+                    let error = Error::corrupt(format!("content list {}", id.short()), "leads to too much");
+                    return Err((BlobRef::new(BlobKind::List, edge.id), error));
+                }
+                all.push(blob);
+                lists.extend((blob.kind == BlobKind::List).then_some(blob.id));
             }
         }
         Ok(all)

@@ -8,7 +8,8 @@
 //! Memory: shared frames and bases are kept in one cache, of [`CACHE_BYTES`] by default; a large chunk that
 //! is alone in its frame is handed out and not kept. Two threads that want the same shared frame at
 //! once decode it once: the second waits for that frame, never for a lock on the cache. Who decodes
-//! waits at most for frames of lesser height, so no two can wait for each other.
+//! waits at most for frames of lesser height, so no two can wait for each other; who weaves ([`loom`]), for
+//! which others may wait while they decode, waits for none.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
@@ -25,7 +26,7 @@ use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
-use crate::repo::loom::{Failure, Loom, Pin};
+use crate::repo::loom::{self, Failure, Loom, Pin};
 use crate::repo::plain::Plain;
 use crate::repo::trees::read_list;
 
@@ -246,7 +247,9 @@ impl Reader {
             }
             match self.read_place(all.as_ref(), blob, &place, keep) {
                 Ok(bytes) => return Ok(Some(bytes)),
-                Err(error @ (Error::Internal(_) | Error::Interrupted)) => return Err(error),
+                Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::warn!(%blob, %error, "copy not readable");
                     reasons.push(error.to_string());
@@ -385,10 +388,16 @@ impl Reader {
     ) -> Result<Arc<Frame>> {
         let in_flight = {
             let mut cache = self.cache();
-            if let Some(frame) = cache.get(&key) {
-                return Ok(frame);
+            match cache.get(&key) {
+                Some(frame) => return Ok(frame),
+                None if loom::is_weaving() => None,
+                None => Some(cache.in_flight.entry(key).or_default().clone()),
             }
-            cache.in_flight.entry(key).or_default().clone()
+        };
+        let Some(in_flight) = in_flight else {
+            let frame = Arc::new(Frame::from(self.read_frame(object, epoch, place)?));
+            self.cache().put(key, frame.clone());
+            return Ok(frame);
         };
         let mut failure = None;
         let decoded = in_flight.get_or_init(|| {

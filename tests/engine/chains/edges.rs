@@ -6,11 +6,12 @@ use ballast::crypto::keys::Purpose;
 use ballast::format::bytes::Put;
 use ballast::format::content::{Entry, ListV1};
 use ballast::format::delta::{self, Source};
-use ballast::format::envelope::{NONCE_LEN, SUITE_XCHACHA_BLAKE3};
+use ballast::format::envelope::{self, NONCE_LEN, Prefix, SUITE_XCHACHA_BLAKE3};
 use ballast::format::frame::{self, Edge, FrameBlob, FrameRecord};
+use ballast::format::index::{IndexObject, IndexedPack};
 use ballast::format::pack::PackKind;
 use ballast::format::wire;
-use ballast::id::{BlobId, BlobKind, ObjectName, SessionId};
+use ballast::id::{BlobId, BlobKind, ObjectKind, ObjectName, SessionId};
 use ballast::op::repair::index::{self, IndexOptions};
 use ballast::progress::Silent;
 use ballast::repo::frames::SealedFrame;
@@ -22,7 +23,7 @@ use ballast::store::PutMode;
 use support::{PASSWORD, Place, bytes};
 
 /// A frame with `plain` as its one blob, stored as the difference to `base`, which `edge` is said to name.
-fn frame(
+pub fn frame(
     repo: &Repository,
     kind: BlobKind,
     plain: &[u8],
@@ -64,8 +65,37 @@ fn frame(
     SealedFrame { record, bytes }
 }
 
-/// Puts the frames into a pack, and has it listed.
-fn put(place: &Place, frames: &[SealedFrame]) -> ObjectName {
+/// Puts the frames into a pack, and has everything listed anew.
+pub fn put(place: &Place, frames: &[SealedFrame]) -> ObjectName {
+    let (name, _) = put_pack(place, frames);
+    index::run(&place.open_bare(), &IndexOptions { all: true, dry_run: false }, &Silent).unwrap();
+    name
+}
+
+/// Puts the frames into a pack, and lists it beside what is listed.
+pub fn put_beside(place: &Place, frames: &[SealedFrame]) {
+    let (_, pack) = put_pack(place, frames);
+    let (session, packs) = (SessionId([3; 16]), vec![pack]);
+    put_index(
+        &place.open_bare(),
+        &IndexObject { session, replaces: Vec::new(), packs, extensions: Vec::new() },
+    );
+}
+
+/// Seals an index object and puts it beside the others.
+pub fn put_index(repo: &Repository, object: &IndexObject) {
+    let key = repo.key_file(repo.key_id()).unwrap();
+    let (keyring, _) = keys::try_open(&key, PASSWORD).unwrap().unwrap();
+    let plain = object.encode();
+    let nonce: [u8; NONCE_LEN] = blake3::hash(&plain).as_bytes()[..NONCE_LEN].try_into().unwrap();
+    let header = envelope::header(&Prefix::new(ObjectKind::Index, keyring.current_epoch()), &nonce);
+    let aad = envelope::aad(&repo.config().repo_id, &header);
+    let bytes = [&header[..], &keyring.current(Purpose::Index).seal(&nonce, &aad, &plain)].concat();
+    let name = ObjectName::new(ObjectKind::Index, blake3::hash(&bytes).to_string());
+    repo.store().put(&name, &bytes, PutMode::New).unwrap();
+}
+
+fn put_pack(place: &Place, frames: &[SealedFrame]) -> (ObjectName, IndexedPack) {
     let repo = place.open_bare();
     let key = repo.key_file(repo.key_id()).unwrap();
     let (keyring, _) = keys::try_open(&key, PASSWORD).unwrap().unwrap();
@@ -74,15 +104,14 @@ fn put(place: &Place, frames: &[SealedFrame]) -> ObjectName {
     let closed = pack.close(&repo, SessionId([3; 16])).unwrap();
     let name = ObjectName::from(closed.indexed.id);
     repo.store().put(&name, &closed.bytes, PutMode::New).unwrap();
-    index::run(&repo, &IndexOptions { all: true, dry_run: false }, &Silent).unwrap();
-    name
+    (name, closed.indexed)
 }
 
-fn edge(how: u8, id: BlobId) -> Edge {
+pub fn edge(how: u8, id: BlobId) -> Edge {
     Edge { how, kind: BlobKind::List as u8, id }
 }
 
-fn list(entries: Vec<Entry>) -> Vec<u8> {
+pub fn list(entries: Vec<Entry>) -> Vec<u8> {
     wire::encode(&ListV1 { entries, extensions: Vec::new() })
 }
 

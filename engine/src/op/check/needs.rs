@@ -121,7 +121,9 @@ impl Court<'_> {
             } else if self.tried.insert(number) {
                 match self.reader.copy_at(blob, &inventory.place(*copy)) {
                     Ok(_) => {}
-                    Err(error @ (Error::Internal(_) | Error::Interrupted)) => return Err(error),
+                    Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => {
+                        return Err(error);
+                    }
                     Err(error) => {
                         let reason = reason_of(error, row.offset);
                         all.push(self.found.add_pack(FaultKind::PackDamaged, id, reason, Repair::Packs));

@@ -54,26 +54,33 @@ pub(super) struct Search {
     known: HashMap<BlobRef, Known>,
     /// Frames that have bases: `None` if one of them cannot be had.
     frames: Vec<Option<Whole>>,
-    numbers: HashMap<(PackNumber, u32), usize>,
+    /// By place and height: one place may be said to hold frames of several heights.
+    numbers: HashMap<(PackNumber, u32, u8), usize>,
     /// Copies beside others in frames that can be decoded: height and frame. Any of them does for a base.
     beside: HashMap<BlobRef, (u8, usize)>,
     /// What lists lead to.
     lists: HashMap<BlobId, Arc<[BlobRef]>>,
 }
 
-/// The chunks and lists below a list.
-fn described(reader: &Reader, list: BlobId) -> Result<Vec<BlobRef>> {
-    let (mut all, mut lists) = (Vec::new(), vec![list]);
+/// The chunks and lists below a list, each once.
+fn described(reader: &Reader, top: BlobId) -> Result<Vec<BlobRef>> {
+    let (mut all, mut seen, mut lists) = (Vec::new(), HashSet::new(), vec![top]);
     while let Some(list) = lists.pop() {
         for entry in reader.list(list)?.entries {
-            match entry {
-                Entry::Chunk { id, .. } => all.push(BlobRef::new(BlobKind::Chunk, id)),
-                Entry::List { id, .. } if all.len() < MAX_KNOWN => {
-                    all.push(BlobRef::new(BlobKind::List, id));
-                    lists.push(id);
-                }
-                _ => {}
+            let blob = match entry {
+                Entry::Chunk { id, .. } => BlobRef::new(BlobKind::Chunk, id),
+                Entry::List { id, .. } => BlobRef::new(BlobKind::List, id),
+                _ => continue,
+            };
+            if !seen.insert(blob) {
+                continue;
             }
+            if all.len() == MAX_KNOWN {
+                let list = format!("content list {}", top.short());
+                return Err(Error::corrupt(list, "describes more than a base may have"));
+            }
+            all.push(blob);
+            lists.extend((blob.kind == BlobKind::List).then_some(blob.id));
         }
     }
     Ok(all)
@@ -141,7 +148,7 @@ impl Search {
 
     /// The frame at a place, if each of its bases can be had from below it.
     fn frame(&mut self, index: &Index, reader: &Reader, place: &Place) -> Result<Option<usize>> {
-        let key = (place.pack, place.offset);
+        let key = (place.pack, place.offset, place.height);
         if let Some(number) = self.numbers.get(&key) {
             return Ok(self.frames[*number].is_some().then_some(*number));
         }
@@ -230,7 +237,7 @@ impl Search {
                 self.lists.insert(list, blobs.clone());
                 Ok(Some(blobs))
             }
-            Err(error @ (Error::Internal(_) | Error::Interrupted)) => Err(error),
+            Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
             Err(_) => Ok(None),
         }
     }

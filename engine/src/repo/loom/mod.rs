@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use crate::codec::grains::{GRAIN_BYTES, grains_of};
 use crate::error::{Error, Result};
-use crate::id::PackId;
+use crate::id::{ObjectName, PackId};
 use crate::repo::index::Place;
 use crate::repo::reader::Reader;
 pub use plan::{Failure, Failures};
@@ -37,8 +37,8 @@ const MAX_FRAMES: usize = 100_000;
 
 /// Pack, offset and height, as in the reader's cache.
 type FrameKey = (PackId, u32, u8);
-/// A blob in a frame: by its offset there.
-type Spot = (FrameKey, u32);
+/// A blob in a frame: by its offset and length there. A place may be described twice, and hold other blobs each time.
+type Spot = (FrameKey, u32, u32);
 
 /// What was decoded.
 #[derive(Debug, Default)]
@@ -81,16 +81,22 @@ impl Cloth {
         if let Some(at) = known.plain.get(spot) {
             return Some(Threads::Plain(*at));
         }
-        let (frame, offset) = spot;
+        let (frame, offset, len) = spot;
         let all = known.woven.get(frame)?;
-        let offset = *offset as usize;
-        offset.is_multiple_of(GRAIN_BYTES).then(|| Threads::Woven(all.clone(), offset / GRAIN_BYTES))
+        let (first, is_whole) =
+            (*offset as usize / GRAIN_BYTES, (*offset as usize).is_multiple_of(GRAIN_BYTES));
+        let is_there = first + grains_of(*len as usize) <= all.len();
+        (is_whole && is_there).then(|| Threads::Woven(all.clone(), first))
     }
 
     /// The bytes of a blob that was woven into it. Its id is not recomputed yet.
     pub fn read(&self, key: FrameKey, place: &Place, out: &mut [u8]) -> Result<()> {
-        let missing = || Error::Internal("a blob that was not woven".into());
-        let threads = self.threads(&(key, place.blob_offset)).ok_or_else(missing)?;
+        let spot = (key, place.blob_offset, place.blob_len);
+        let threads = self.threads(&spot).ok_or_else(|| {
+            let reason =
+                format!("frame at {} has no grains of the blob at {}", place.offset, place.blob_offset);
+            Error::corrupt(ObjectName::from(key.0), reason)
+        })?;
         self.gather(&threads, 0..grains_of(out.len()), out)
     }
 
@@ -143,9 +149,32 @@ impl Drop for Pin<'_> {
 }
 
 thread_local! {
-    /// This thread decodes frames for a plan. Should one of them need another plan (a difference of another kind
-    /// that stands on a unit), it is made at once: it only needs what is lower.
+    /// This thread makes or follows a plan. Should it need another one on the way (for a difference of another kind
+    /// that stands on a unit, or a list in a frame by grains), that is made at once: it only needs what is lower.
     static WEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is this thread at a plan? Then it must not wait for a frame that another thread decodes: that one may
+/// wait for its turn to weave.
+pub fn is_weaving() -> bool {
+    WEAVES.get()
+}
+
+/// This thread is at a plan until this is dropped.
+struct Weaving {
+    before: bool,
+}
+
+impl Weaving {
+    fn begin() -> Self {
+        Self { before: WEAVES.replace(true) }
+    }
+}
+
+impl Drop for Weaving {
+    fn drop(&mut self) {
+        WEAVES.set(self.before);
+    }
 }
 
 impl Loom {
@@ -158,7 +187,7 @@ impl Loom {
     /// Reads a blob if its frame was decoded before.
     pub fn read(&self, key: FrameKey, place: &Place, out: &mut [u8]) -> Result<bool> {
         let cloth = self.cloth.read().unwrap_or_else(|e| e.into_inner()).clone();
-        if cloth.threads(&(key, place.blob_offset)).is_none() {
+        if cloth.threads(&(key, place.blob_offset, place.blob_len)).is_none() {
             return Ok(false);
         }
         cloth.read(key, place, out).map(|()| true)
@@ -166,7 +195,11 @@ impl Loom {
 
     /// Was its frame decoded before?
     pub fn has(&self, key: FrameKey, place: &Place) -> bool {
-        self.cloth.read().unwrap_or_else(|e| e.into_inner()).threads(&(key, place.blob_offset)).is_some()
+        self.cloth
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .threads(&(key, place.blob_offset, place.blob_len))
+            .is_some()
     }
 
     /// Decodes what is wanted, each in this very copy, as far as that was not done before. What cannot be decoded
@@ -186,6 +219,7 @@ impl Loom {
             }
             cloth.clone()
         };
+        let _weaving = Weaving::begin();
         let failures = plan::weave(reader, &cloth, wanted, others)?;
         Ok((cloth, failures))
     }

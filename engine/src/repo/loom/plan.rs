@@ -1,12 +1,12 @@
 //! Which frames are to be decoded for what is wanted, and in which order; and their decoding.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::spool::{At, STEP_BYTES};
-use super::{Cloth, FrameKey, Spot, Threads, WEAVES};
+use super::{Cloth, FrameKey, Spot, Threads, Weaving};
 use crate::codec;
 use crate::codec::grains::{GRAIN_BYTES, NEW, Recipe, grains_of};
 use crate::error::{Error, Malformed, Result};
@@ -19,6 +19,8 @@ use crate::repo::reader::Reader;
 
 /// Rounds with other copies of what could not be decoded.
 const ROUNDS: usize = 4;
+/// Bases of one frame.
+const MAX_BASES: usize = 1 << 20;
 /// More threads do not pay: the higher frames of a chain wait for the lower ones.
 const MAX_THREADS: usize = 8;
 
@@ -86,11 +88,17 @@ pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Place], others: &[Place])
         plan.run()?;
         failures = plan.failures;
         let own = failures.iter().filter(|(_, failure)| matches!(failure, Failure::Own(_)));
-        let own: Vec<FrameKey> = own.map(|(key, _)| *key).filter(|key| !bad.contains(key)).collect();
-        if own.is_empty() {
+        let mut other: Vec<FrameKey> = own.map(|(key, _)| *key).filter(|key| !bad.contains(key)).collect();
+        if other.is_empty() {
+            // Whole themselves, but what they stand on cannot be had: another copy may stand on something else.
+            other.extend(failures.keys().filter(|key| !bad.contains(*key)));
+            let lowest = other.iter().map(|key| key.2).min();
+            other.retain(|key| Some(key.2) == lowest);
+        }
+        if other.is_empty() {
             break;
         }
-        bad.extend(own);
+        bad.extend(other);
     }
     Ok(failures)
 }
@@ -107,12 +115,12 @@ impl Plan<'_> {
         let pack =
             self.places.pack(place.pack).ok_or_else(|| Error::Internal("a place without a pack".into()))?;
         let key = (pack.id, place.offset, place.height);
-        let spot = (key, place.blob_offset);
+        let spot = (key, place.blob_offset, place.blob_len);
         if self.cloth.threads(&spot).is_some() {
             return Ok(spot);
         }
         let by_grains = codec::is_by_grains(place.encoding, place.codec_version) && !place.edges.is_empty();
-        if !self.jobs.contains_key(&key) {
+        if let hash_map::Entry::Vacant(vacant) = self.jobs.entry(key) {
             let job = Job {
                 object: pack.id.into(),
                 epoch: pack.epoch,
@@ -121,14 +129,14 @@ impl Plan<'_> {
                 blobs: Vec::new(),
                 bases: Vec::new(),
             };
-            self.jobs.insert(key, job);
+            vacant.insert(job);
             if by_grains {
                 self.todo.push(key);
                 let mut offset = 0;
                 for blob in self.places.blobs_at(place)? {
                     if let Some(kind) = BlobKind::from_byte(blob.kind) {
                         let blob_ref = BlobRef::new(kind, blob.id);
-                        self.copies.entry(blob_ref).or_insert(((key, offset), blob.len));
+                        self.copies.entry(blob_ref).or_insert(((key, offset, blob.len), blob.len));
                     }
                     offset = offset.saturating_add(blob.len);
                 }
@@ -145,7 +153,7 @@ impl Plan<'_> {
 
     /// A copy of a blob below `height`, taken into the plan.
     fn base(&mut self, blob: &BlobRef, height: u8) -> Result<Option<(Spot, u32)>> {
-        let known = self.copies.get(blob).filter(|((key, _), _)| key.2 < height && !self.bad.contains(key));
+        let known = self.copies.get(blob).filter(|((key, ..), _)| key.2 < height && !self.bad.contains(key));
         if let Some(known) = known {
             return Ok(Some(*known));
         }
@@ -195,6 +203,9 @@ impl Plan<'_> {
                 Err(failure) => return Ok(Err(failure)),
             };
             for blob in blobs {
+                if bases.len() == MAX_BASES {
+                    return Ok(Err(Failure::Own("has bases over the limit".into())));
+                }
                 match self.base(&blob, height)? {
                     Some((spot, len)) => bases.push((blob, spot, len)),
                     None => {
@@ -215,8 +226,8 @@ impl Plan<'_> {
             (1, Some(BlobKind::List)) => {
                 let mut out = Vec::new();
                 match self.described(edge.id, height, 0, &mut out) {
-                    Ok(()) => Ok(Ok(out)),
-                    Err(error @ (Error::Internal(_) | Error::Interrupted)) => Err(error),
+                    Ok(_) => Ok(Ok(out)),
+                    Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
                     Err(error) => {
                         let list = BlobRef::new(BlobKind::List, edge.id);
                         Ok(Err(Failure::Base(list, error.to_string())))
@@ -227,19 +238,28 @@ impl Plan<'_> {
         }
     }
 
-    fn described(&self, list: BlobId, height: u8, depth: usize, out: &mut Vec<BlobRef>) -> Result<()> {
+    /// The chunks that a list describes, appended to `out`; gives their length. Every list that is read has some,
+    /// so that lists of lists of nothing end soon.
+    fn described(&self, list: BlobId, height: u8, depth: usize, out: &mut Vec<BlobRef>) -> Result<u64> {
         let refuse = |why: &str| Err(Error::corrupt(format!("content list {}", list.short()), why));
-        if depth > MAX_LIST_DEPTH || out.len() > 1 << 20 {
-            return refuse("is nested too deep, or too long");
+        if depth > MAX_LIST_DEPTH {
+            return refuse("is nested too deep");
         }
+        let mut total = 0;
         for entry in self.reader.list_below(list, height)?.entries {
+            let len = entry.content_len();
             match entry {
+                _ if len == 0 => return refuse("has nothing at a place, which no base may"),
+                Entry::Chunk { .. } if out.len() == MAX_BASES => return refuse("describes too many chunks"),
                 Entry::Chunk { id, .. } => out.push(BlobRef::new(BlobKind::Chunk, id)),
-                Entry::List { id, .. } => self.described(id, height, depth + 1, out)?,
+                Entry::List { id, .. } if self.described(id, height, depth + 1, out)? == len => {}
+                Entry::List { .. } => return refuse("does not describe what has the length it states"),
                 _ => return refuse("describes more than chunks"),
             }
+            // Below 2^64 in all, as was checked when it was read.
+            total += len;
         }
-        Ok(())
+        Ok(total)
     }
 
     /// Decodes all frames, the lowest first.
@@ -256,7 +276,8 @@ impl Plan<'_> {
                 match made {
                     Made::Woven(threads) => drop(known.woven.insert(key, threads)),
                     Made::Plain(blobs) => {
-                        known.plain.extend(blobs.into_iter().map(|(offset, at)| ((key, offset), at)));
+                        let spots = blobs.into_iter().map(|(offset, len, at)| ((key, offset, len), at));
+                        known.plain.extend(spots);
                     }
                     Made::Nothing(failure) => drop(self.failures.insert(key, failure)),
                 }
@@ -271,17 +292,13 @@ impl Plan<'_> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(keys.len()));
         let work = || -> Result<()> {
-            let before = WEAVES.replace(true);
-            let result = (|| {
-                while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let Some(job) = self.jobs.get(key) else { continue };
-                    let made = self.decode(job)?;
-                    done.lock().unwrap_or_else(|e| e.into_inner()).push((*key, made));
-                }
-                Ok(())
-            })();
-            WEAVES.set(before);
-            result
+            let _weaving = Weaving::begin();
+            while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some(job) = self.jobs.get(key) else { continue };
+                let made = self.decode(job)?;
+                done.lock().unwrap_or_else(|e| e.into_inner()).push((*key, made));
+            }
+            Ok(())
         };
         if threads <= 1 || keys.len() == 1 {
             work()?;
@@ -319,7 +336,7 @@ impl Plan<'_> {
                     format!("frame at {} is shorter than its blobs", job.place.offset),
                 )
             })?;
-            blobs.push((*offset, self.cloth.spool.append(bytes)?));
+            blobs.push((*offset, *len, self.cloth.spool.append(bytes)?));
         }
         Ok(Made::Plain(blobs))
     }
@@ -369,7 +386,7 @@ impl Plan<'_> {
 
 enum Made {
     Woven(Arc<[At]>),
-    Plain(Vec<(u32, At)>),
+    Plain(Vec<(u32, u32, At)>),
     Nothing(Failure),
 }
 

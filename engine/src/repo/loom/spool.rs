@@ -2,6 +2,7 @@
 //! Only ever appended to.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, RwLock};
 
@@ -61,6 +62,8 @@ impl Spool {
         }
         let at = ends.file_bytes;
         let place = step(MEMORY_BYTES as u64 + at)?;
+        // Its last grain has a place as well.
+        step(MEMORY_BYTES as u64 + at + room as u64)?;
         ends.file_bytes += room as u64;
         let file = ends.file.clone();
         drop(ends);
@@ -73,14 +76,18 @@ impl Spool {
     /// Reads what was taken in.
     pub fn read(&self, at: At, out: &mut [u8]) -> Result<()> {
         let at = at as usize * STEP_BYTES;
-        let beyond = || Error::Internal("a place beyond its spool".into());
+        // Of a frame that is described twice, and is longer the second time.
+        let beyond = || Error::corrupt("a frame", "is shorter than its blobs");
         if at < MEMORY_BYTES {
             let memory = self.memory.read().unwrap_or_else(|e| e.into_inner());
             out.copy_from_slice(memory.get(at..at + out.len()).ok_or_else(beyond)?);
             return Ok(());
         }
         let file = self.ends().file.clone().ok_or_else(beyond)?;
-        file.read_exact_at(out, (at - MEMORY_BYTES) as u64).map_err(|e| Error::io(std::env::temp_dir(), e))
+        file.read_exact_at(out, (at - MEMORY_BYTES) as u64).map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof => beyond(),
+            _ => Error::io(std::env::temp_dir(), e),
+        })
     }
 }
 

@@ -145,7 +145,7 @@ impl<'a> Old<'a> {
     pub fn bytes(&self, at: usize, height: u8) -> Result<Option<BlobBytes>> {
         match self.reader.base_bytes_up_to(&self.units[at].blob(), height) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error @ (Error::Interrupted | Error::Internal(_))) => Err(error),
+            Err(error @ (Error::Interrupted | Error::Internal(_) | Error::Io { .. })) => Err(error),
             Err(_) => Ok(None),
         }
     }
