@@ -108,7 +108,7 @@ fn a_vacuum_whose_packs_are_lost() {
 }
 
 /// What another host stored alone, not knowing of this one: its packs and index objects.
-fn stored_elsewhere(daily: &Daily, before: &Arc<MemoryStore>, which: &[Vec<u8>]) {
+fn stored_elsewhere(daily: &Daily, before: &Arc<MemoryStore>, which: &[Vec<u8>]) -> Vec<ObjectName> {
     let other = Place { store: before.clone(), cache: tempfile::tempdir().unwrap() };
     let there: BTreeSet<ObjectName> = before.names().into_iter().collect();
     let repo = other.open_bare();
@@ -118,12 +118,56 @@ fn stored_elsewhere(daily: &Daily, before: &Arc<MemoryStore>, which: &[Vec<u8>])
     }
     session.flush().unwrap();
     drop(session);
-    for name in before.names() {
-        let wanted = matches!(name.kind, ObjectKind::Pack | ObjectKind::Index) && !there.contains(&name);
-        if wanted {
-            let bytes = before.get(&name, u64::MAX).unwrap();
-            daily.place.store.put(&name, &bytes, PutMode::New).unwrap();
+    let new: Vec<ObjectName> = before
+        .names()
+        .into_iter()
+        .filter(|name| matches!(name.kind, ObjectKind::Pack | ObjectKind::Index) && !there.contains(name))
+        .collect();
+    for name in &new {
+        let bytes = before.get(name, u64::MAX).unwrap();
+        daily.place.store.put(name, &bytes, PutMode::New).unwrap();
+    }
+    new.into_iter().filter(|name| name.kind == ObjectKind::Pack).collect()
+}
+
+fn chunk(reader: &Reader, entry: &Entry) -> Vec<u8> {
+    match entry {
+        Entry::Chunk { id, .. } => reader.blob(BlobKind::Chunk, *id).unwrap().to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What all stands on is there twice, and one copy is bad: whichever is tried first.
+#[test]
+fn either_copy_of_a_base_will_do() {
+    let mut daily = Daily::new(Shape { first: 1500, edited: 20, ..Shape::default() });
+    put(daily.path.parent().unwrap().join("other"), b"beside it");
+    let before = Arc::new(MemoryStore::from_state(&daily.place.store.snapshot_state()));
+    daily.go_on();
+    let of_day_0 = weeks::packs(&daily.place.open_bare()).into_iter();
+    let one: Vec<ObjectName> =
+        of_day_0.filter(|(_, p)| p.frames.iter().any(|f| f.blobs.len() > 8)).map(|(name, _)| name).collect();
+    let reader = Reader::open(&daily.place.open_bare()).unwrap();
+    let units: Vec<Vec<u8>> = daily.entries(0).iter().map(|entry| chunk(&reader, entry)).collect();
+    (1..5).for_each(|_| drop(daily.go_on()));
+    let other = stored_elsewhere(&daily, &before, &units);
+    assert!(!one.is_empty() && !other.is_empty());
+    let state = daily.place.store.snapshot_state();
+    let packs = weeks::packs(&daily.place.open_bare());
+    for bad in [one, other] {
+        daily.place.store.restore_state(&state);
+        for name in &bad {
+            let spoil = |b: &mut Vec<u8>| {
+                packs[name].frames.iter().for_each(|f| b[(f.offset + f.stored_len / 2) as usize] ^= 1);
+            };
+            assert!(daily.place.store.tamper(name, spoil));
         }
+        daily.assert_back(0..5);
+        let options = PacksOptions { read_data: true, ..PacksOptions::default() };
+        packs::run(&daily.place.open_bare(), &options, &Silent).unwrap();
+        daily.prune(&support::world::all());
+        daily.assert_back(0..5);
+        daily.assert_sound();
     }
 }
 
@@ -141,10 +185,7 @@ fn a_copy_of_a_lost_base_heals_what_stands_on_it() {
         .entries(2)
         .iter()
         .filter(|entry| !old.contains(entry))
-        .map(|entry| match entry {
-            Entry::Chunk { id, .. } => reader.blob(BlobKind::Chunk, *id).unwrap().to_vec(),
-            other => panic!("{other:?}"),
-        })
+        .map(|entry| chunk(&reader, entry))
         .collect();
     assert!(new.len() > 3);
     let repo = daily.place.open_bare();

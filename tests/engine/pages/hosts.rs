@@ -1,17 +1,22 @@
 //! Several hosts and one repository, and a prune that condemns what a day was to stand on.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ballast::id::ObjectKind;
+use ballast::op::forget::{self, ForgetOptions};
+use ballast::op::prune;
 use ballast::op::snapshot::{self, SnapshotOptions};
+
 use ballast::progress::Silent;
 use ballast::repo::OpenOptions;
+use ballast::source::sqlite::SqliteMode;
 use ballast::store::call::Method;
 use ballast::store::fault::FaultStore;
-use support::days::{Shape, changed_bytes, grain_frames};
-use support::{Place, identity, repack_everything};
+use support::days::{Shape, changed_bytes};
+use support::{Place, bytes, identity, open_at, repack_everything};
 
 use crate::scene::{Daily, used};
 
@@ -79,8 +84,9 @@ fn the_same_days_cost_once() {
     other.assert_sound();
 }
 
-/// At the `nth` changing call of the next day `act` happens; gives whether it did.
-fn disturbed(daily: &mut Daily, nth: u64, act: &Arc<dyn Fn() + Send + Sync>) -> bool {
+/// At the `nth` changing call of the next day `act` happens; gives whether it did. Without a cache nothing of the
+/// parent is taken over without a look-up.
+fn disturbed(daily: &mut Daily, cached: bool, nth: u64, act: &Arc<dyn Fn() + Send + Sync>) -> bool {
     let fault = Arc::new(FaultStore::new(daily.place.store.clone()));
     let (seen, done) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
     let (said, act) = (done.clone(), act.clone());
@@ -92,7 +98,9 @@ fn disturbed(daily: &mut Daily, nth: u64, act: &Arc<dyn Fn() + Send + Sync>) -> 
             said.store(true, Ordering::SeqCst);
         }
     });
-    let repo = daily.place.open_through(fault.clone());
+    let mut open = daily.place.options();
+    open.cache_dir = open.cache_dir.filter(|_| cached);
+    let repo = open_at(fault.clone(), &open).unwrap();
     let options: SnapshotOptions = daily.options();
     let report = snapshot::run(&repo, &options, &Silent).unwrap_or_else(|e| panic!("at {nth}: {e}"));
     assert_eq!(report.problems, []);
@@ -105,7 +113,8 @@ fn disturbed(daily: &mut Daily, nth: u64, act: &Arc<dyn Fn() + Send + Sync>) -> 
 #[test]
 fn bases_that_are_condemned_meanwhile() {
     let shape = Shape { first: 1500, edited: 30, ..Shape::default() };
-    for manner in ["forgotten and pruned", "repacked and deleted"] {
+    let manners = ["forgotten and pruned", "repacked and deleted"];
+    for (manner, cached) in manners.into_iter().flat_map(|manner| [(manner, true), (manner, false)]) {
         let mut times = 0;
         for nth in 1.. {
             let mut daily = Daily::new(shape);
@@ -116,14 +125,13 @@ fn bases_that_are_condemned_meanwhile() {
             let act: Arc<dyn Fn() + Send + Sync> = match manner {
                 "forgotten and pruned" => Arc::new(move || {
                     theirs.let_leases_lapse();
-                    let options =
-                        ballast::op::forget::ForgetOptions { ids: older.clone(), ..Default::default() };
-                    ballast::op::forget::run(&theirs.open_bare(), &options, &Silent).unwrap();
-                    ballast::op::prune::run(&theirs.open_bare(), &support::world::all(), &Silent).unwrap();
+                    let options = ForgetOptions { ids: older.clone(), ..Default::default() };
+                    forget::run(&theirs.open_bare(), &options, &Silent).unwrap();
+                    prune::run(&theirs.open_bare(), &support::world::all(), &Silent).unwrap();
                 }),
                 _ => Arc::new(move || repack_everything(&theirs.open_bare())),
             };
-            let happened = disturbed(&mut daily, nth, &act);
+            let happened = disturbed(&mut daily, cached, nth, &act);
             if !happened {
                 break;
             }
@@ -141,4 +149,44 @@ fn bases_that_are_condemned_meanwhile() {
         }
         assert!(times >= 4, "{manner}: {times}");
     }
+}
+
+/// Every unit changes, so that a day relies on nothing but bases, and these are condemned while it is stored.
+#[test]
+fn bases_that_are_all_a_day_relies_on() {
+    let mut times = 0;
+    for nth in 1.. {
+        let mut daily = Daily::new(Shape { first: 1500, ..Shape::default() });
+        daily.mode = SqliteMode::Off;
+        daily.shape.write(&daily.path, 0);
+        let file = fs::OpenOptions::new().write(true).open(&daily.path).unwrap();
+        let units = file.metadata().unwrap().len().div_ceil(64 << 10);
+        let edit = |day: u64| {
+            let change = |unit: u64| file.write_all_at(&bytes(day, 100), unit * (64 << 10) + 500).unwrap();
+            (0..units).for_each(change);
+        };
+        daily.take();
+        edit(1);
+        daily.take();
+        edit(2);
+        let (theirs, older) = (daily.place.clone(), [daily.all[0].0, daily.all[1].0]);
+        let act: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            theirs.let_leases_lapse();
+            let options = ForgetOptions { ids: older.to_vec(), ..Default::default() };
+            forget::run(&theirs.open_bare(), &options, &Silent).unwrap();
+            prune::run(&theirs.open_bare(), &support::world::all(), &Silent).unwrap();
+        });
+        if !disturbed(&mut daily, false, nth, &act) {
+            break;
+        }
+        times += 1;
+        daily.assert_back([2]);
+        daily.assert_sound();
+        daily.prune(&support::world::all());
+        edit(3);
+        daily.take();
+        daily.assert_back([2, 3]);
+        daily.assert_sound();
+    }
+    assert!(times >= 4, "{times}");
 }

@@ -56,7 +56,6 @@ fn an_append_costs_its_tail() {
         tails.push((tail.len(), fresh, report.new_bytes));
     }
     let days: Vec<u64> = costs.windows(2).map(|w| w[1] - w[0]).collect();
-    eprintln!("first {}, days {:?}; tails (bytes, alone, new plaintext) {tails:?}", days[0], &days[1..]);
     // The last chunk is stored as the difference to what it was, until its chain is as high as may be: then it
     // is stored alone once.
     let (mut cheap, mut sum, mut alone) = (0, 0, 0);

@@ -31,15 +31,7 @@ fn within(daily: &Daily, what: &str, most: u64, run: &dyn Fn(&Repository)) {
     let all = fetches(&daily.place, run);
     let units = all.iter().filter(|(f, _)| f.blobs[0].kind == BlobKind::Chunk as u8);
     let fetched: Vec<_> = units.filter(|(_, times)| *times > 0).collect();
-    let sum: u64 = fetched.iter().map(|(_, times)| times).sum();
     let worst = fetched.iter().max_by_key(|(_, times)| *times).unwrap();
-    eprintln!(
-        "{what}: {sum} fetches of {} frames; {} times one of {} units at height {}",
-        fetched.len(),
-        worst.1,
-        worst.0.blobs.len(),
-        worst.0.height
-    );
     assert!(fetched.len() > 20, "{what}: {} frames", fetched.len());
     assert!(worst.1 <= most, "{what}: {} times {:?}", worst.1, worst.0);
 }
