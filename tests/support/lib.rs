@@ -4,6 +4,7 @@
 
 pub mod counting;
 pub mod database;
+pub mod days;
 pub mod fuzz;
 pub mod golden;
 pub mod memory;

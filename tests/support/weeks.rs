@@ -15,6 +15,7 @@ use ballast::format::envelope::{NONCE_LEN, SUITE_XCHACHA_BLAKE3};
 use ballast::format::frame::{self, Encoding, FrameRecord};
 use ballast::format::index::{IndexObject, IndexedPack};
 use ballast::id::{ObjectKind, ObjectName, SnapshotId};
+use ballast::op::snapshot::SnapshotReport;
 use ballast::repo::{InitOptions, Repository, keys};
 use ballast::store::memory::MemoryStore;
 
@@ -130,33 +131,41 @@ pub struct Weeks {
     pub place: Place,
     /// Each week as it was.
     pub all: Vec<(SnapshotId, BTreeMap<PathBuf, Seen>)>,
+    write: fn(&Path, u64),
 }
 
 impl Weeks {
     /// Takes them.
     pub fn take(weeks: u64) -> Self {
+        Self::take_of(weeks, write)
+    }
+
+    /// The same of another source: `write` brings it to a week, from nothing or from any week before.
+    pub fn take_of(weeks: u64, write: fn(&Path, u64)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap().join("source");
         let place = Place { store: Arc::new(MemoryStore::new()), cache: tempfile::tempdir().unwrap() };
         // Secrets that are the same each time, and so cuts, lists and heights.
         let surroundings = Surroundings { clock: Arc::new(LateClock), ..seeded::surroundings(4) };
         Repository::init(place.store.clone(), PASSWORD, &init(), &place.options(), surroundings).unwrap();
-        let mut taken = Self { dir, top, place, all: Vec::new() };
-        (0..weeks).for_each(|week| taken.go_on(week));
+        let mut taken = Self { dir, top, place, all: Vec::new(), write };
+        (0..weeks).for_each(|_| drop(taken.go_on()));
         taken
     }
 
-    fn go_on(&mut self, week: u64) {
-        write(&self.top, week);
+    /// The next week.
+    pub fn go_on(&mut self) -> SnapshotReport {
+        (self.write)(&self.top, self.all.len() as u64);
         let report = self.place.take(&self.top);
         assert_eq!(report.problems, []);
         self.all.push((report.snapshot.unwrap(), look(&self.top)));
+        report
     }
 
     /// A directory with what each of the weeks held.
     pub fn archive(&self) -> PathBuf {
         let archive = self.dir.path().canonicalize().unwrap().join("archive");
-        (0..self.all.len() as u64).for_each(|week| write(&archive.join(week.to_string()), week));
+        (0..self.all.len() as u64).for_each(|week| (self.write)(&archive.join(week.to_string()), week));
         archive
     }
 

@@ -340,11 +340,11 @@ impl<'h> Reach<'h> {
         (number, &inventory.frames()[number as usize])
     }
 
-    /// The blobs whose bytes a frame is decoded against.
+    /// The blobs whose bytes a frame is decoded against; of a list that cannot be read itself.
     pub fn bases_of(&self, frame: FrameNumber) -> Vec<BlobRef> {
         let inventory = &self.holdings.inventory;
         let edges = inventory.edges_of(&inventory.frames()[frame as usize]);
-        let bytes = |edge: &Edge| self.bases.of_edge(edge).unwrap_or_default();
+        let bytes = |edge: &Edge| self.bases.of_edge(edge).unwrap_or_else(|(list, _)| vec![list]);
         edges.iter().flat_map(bytes).collect()
     }
 }

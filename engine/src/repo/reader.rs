@@ -423,6 +423,23 @@ impl Reader {
         }
     }
 
+    /// The same as [`Reader::read_frame`]; one that stands on nothing is kept for a while, since many stand on it.
+    /// Nobody waits for one that has bases: they may want a plan that waits for this one.
+    pub(crate) fn frame_bytes(
+        &self,
+        object: &ObjectName,
+        key: FrameKey,
+        epoch: u16,
+        place: &Place,
+    ) -> Result<BlobBytes> {
+        let frame = match place.edges.is_empty() {
+            true => self.shared_frame(object, key, epoch, place)?,
+            false => Arc::new(self.read_frame(object, epoch, place)?.into()),
+        };
+        let end = frame.plain.len();
+        Ok(BlobBytes { frame, start: 0, end })
+    }
+
     /// A frame that is no delta by grains. Its blobs are not verified yet.
     pub(crate) fn read_frame(&self, object: &ObjectName, epoch: u16, place: &Place) -> Result<Plain> {
         let bases = self.bases(object, place.offset, &place.edges, place.height)?;

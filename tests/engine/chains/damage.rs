@@ -19,11 +19,13 @@ use ballast::repo::Repository;
 use ballast::repo::reader::Reader;
 use ballast::store::Store;
 use ballast::store::memory::MemoryState;
+use support::days;
 use support::unreadable::unreadable;
 use support::weeks::{self, Weeks, assert_full_of_differences};
 use support::{assert_same, look, of, read_back};
 
 use crate::deaths::{all, assert_sound};
+use crate::grains::assert_full_of_grains;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
@@ -46,8 +48,18 @@ struct Scene {
 
 fn scene() -> Scene {
     let weeks = Weeks::take(4);
+    assert_full_of_differences(&weeks.place.open_bare(), 3);
+    of_weeks(weeks)
+}
+
+fn scene_of_days() -> Scene {
+    let weeks = Weeks::take_of(4, days::write);
+    assert_full_of_grains(&weeks.place.open_bare(), 3);
+    of_weeks(weeks)
+}
+
+fn of_weeks(weeks: Weeks) -> Scene {
     let repo = weeks.place.open_bare();
-    assert_full_of_differences(&repo, 3);
     let (packs, state, archive) = (weeks::packs(&repo), weeks.place.store.snapshot_state(), weeks.archive());
     Scene { weeks, packs, state, archive }
 }
@@ -136,7 +148,17 @@ impl Scene {
 
 #[test]
 fn what_stands_on_the_damage_is_lost_and_found_and_nothing_else() {
-    let scene = scene();
+    let (cases, beyond) = lost_and_found(&scene());
+    assert!(cases > 30 && beyond > 100, "{cases} cases, {beyond} lost by their bases");
+}
+
+#[test]
+fn units_that_stand_on_the_damage_are_lost_and_found_and_nothing_else() {
+    let (cases, beyond) = lost_and_found(&scene_of_days());
+    assert!(cases > 30 && beyond > 100, "{cases} cases, {beyond} lost by their bases");
+}
+
+fn lost_and_found(scene: &Scene) -> (usize, usize) {
     let place = &scene.weeks.place;
     let snapshots: Vec<SnapshotId> = scene.weeks.all.iter().map(|(id, _)| *id).collect();
     let everything: BTreeSet<BlobRef> = {
@@ -186,7 +208,7 @@ fn what_stands_on_the_damage_is_lost_and_found_and_nothing_else() {
         }
         cases += 1;
     });
-    assert!(cases > 30 && beyond > 100, "{cases} cases, {beyond} lost by their bases");
+    (cases, beyond)
 }
 
 type Operation = fn(&Repository, &Scene) -> Result<(), Error>;
@@ -206,7 +228,15 @@ const OPERATIONS: [(&str, Operation); 5] = [
 /// Each operation on a third of the cases: the packs are alike.
 #[test]
 fn no_operation_harms_what_does_not_stand_on_the_damage() {
-    let scene = scene();
+    no_operation_harms(&scene());
+}
+
+#[test]
+fn no_operation_harms_units_that_do_not_stand_on_the_damage() {
+    no_operation_harms(&scene_of_days());
+}
+
+fn no_operation_harms(scene: &Scene) {
     let (mut turn, mut refused) = (0, 0);
     scene.for_all(&ACTIONS[..4], |what, _, _| {
         let damaged = scene.weeks.place.store.snapshot_state();
@@ -217,7 +247,7 @@ fn no_operation_harms_what_does_not_stand_on_the_damage() {
             }
             scene.weeks.place.store.restore_state(&damaged);
             let what = format!("{what}, then {operation}");
-            let result = run(&scene.weeks.place.open_bare(), &scene);
+            let result = run(&scene.weeks.place.open_bare(), scene);
             let after = scene.whole();
             assert!(whole.is_subset(&after), "{what}: {result:?}");
             refused += usize::from(result.is_err());
@@ -231,7 +261,15 @@ fn no_operation_harms_what_does_not_stand_on_the_damage() {
 /// directories and lists are made again by the next snapshot.
 #[test]
 fn what_has_its_bytes_elsewhere_comes_back() {
-    let scene = scene();
+    healed_from_elsewhere(&scene());
+}
+
+#[test]
+fn units_that_have_their_bytes_elsewhere_come_back() {
+    healed_from_elsewhere(&scene_of_days());
+}
+
+fn healed_from_elsewhere(scene: &Scene) {
     let place = &scene.weeks.place;
     scene.for_all(&ACTIONS[..3], |what, _, spoilt| {
         let chunks_only = scene.lost(spoilt).iter().all(|blob| blob.kind == BlobKind::Chunk);

@@ -9,19 +9,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ballast::error::Error;
-use ballast::format::ledger::{Event, ForgetV1};
-use ballast::id::{ObjectName, SessionId};
+use ballast::id::ObjectName;
 use ballast::op::check::{self, CheckOptions};
 use ballast::op::prune::{self, MaxUnused, PruneOptions};
 use ballast::op::repair::packs::{self, PacksOptions};
 use ballast::op::snapshot;
 use ballast::progress::Silent;
 use ballast::repo::Repository;
-use ballast::store::Store;
 use ballast::store::fault::{Death, FaultStore};
 use ballast::store::memory::MemoryState;
+use support::days;
 use support::weeks::{self, Weeks, assert_full_of_differences};
 use support::{Place, assert_same, look, of};
+
+use crate::grains::{assert_full_of_grains, forget};
 
 pub fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -50,7 +51,7 @@ pub fn all() -> PruneOptions {
 
 /// Lets `run` die before every change, and at or after every other, and calls `after` with what is
 /// left. Gives the number of changes.
-fn sweep(place: &Place, run: &dyn Fn(&Repository) -> Result<(), Error>, after: &dyn Fn(&str)) -> u64 {
+pub fn sweep(place: &Place, run: &dyn Fn(&Repository) -> Result<(), Error>, after: &dyn Fn(&str)) -> u64 {
     let state: MemoryState = place.store.snapshot_state();
     let saved = tempfile::tempdir().unwrap();
     copy_dir(place.cache.path(), saved.path());
@@ -89,8 +90,22 @@ fn sweep(place: &Place, run: &dyn Fn(&Repository) -> Result<(), Error>, after: &
 #[test]
 fn while_a_week_is_stored_as_differences() {
     let weeks = Weeks::take(3);
-    let Weeks { top, place, .. } = &weeks;
-    weeks::write(top, 3);
+    weeks::write(&weeks.top, 3);
+    stored(&weeks);
+    assert_full_of_differences(&weeks.place.open_bare(), 3);
+}
+
+#[test]
+fn while_a_day_of_a_database_is_stored() {
+    let weeks = Weeks::take_of(3, days::write);
+    days::write(&weeks.top, 3);
+    stored(&weeks);
+    assert_full_of_grains(&weeks.place.open_bare(), 3);
+}
+
+/// Three weeks are stored, and the fourth stands there.
+fn stored(weeks: &Weeks) {
+    let Weeks { top, place, .. } = weeks;
     let now = look(top);
     let run = |repo: &Repository| snapshot::run(repo, &of(top), &Silent).map(drop);
     let after = |what: &str| {
@@ -103,7 +118,6 @@ fn while_a_week_is_stored_as_differences() {
     let changes = sweep(place, &run, &after);
     assert!(changes > 7, "{changes}");
     // The last run was not disturbed.
-    assert_full_of_differences(&place.open_bare(), 3);
     weeks.assert_whole(0..3);
 }
 
@@ -112,11 +126,7 @@ fn while_prune_copies_bases_and_what_stands_on_them() {
     let weeks = Weeks::take(4);
     let place = &weeks.place;
     assert_full_of_differences(&place.open_bare(), 3);
-    let gone = vec![weeks.all[0].0, weeks.all[2].0];
-    let mut ledger = place.open_bare().ledger(true).unwrap();
-    let event = Event::Forget(ForgetV1 { snapshots: gone.clone(), reason: "test".into() });
-    ledger.append(&place.open_bare(), SessionId([7; 16]), &event).unwrap();
-    gone.iter().for_each(|id| place.store.remove(&(*id).into()).unwrap());
+    forget(&weeks, &[0, 2]);
     let run = |repo: &Repository| {
         let report = prune::run(repo, &all(), &Silent)?;
         assert!(report.repacked_packs > 3 && report.plan.base_blobs > 5, "{report:?}");

@@ -97,7 +97,13 @@ fn shares(holdings: &Holdings, settled: &Settled, unchained: &HashSet<FrameNumbe
 pub fn unchain(holdings: &Holdings, settled: &Settled) -> HashSet<FrameNumber> {
     let inventory = &holdings.inventory;
     let frame_of = |copy: CopyNumber| inventory.blobs()[copy as usize].frame;
-    let bases: HashSet<FrameNumber> = settled.bases.iter().map(|copy| frame_of(*copy)).collect();
+    // Plaintext that is a base only, and that snapshots need, by frame: one of many blobs has both.
+    let (mut bases, mut wanted) = (HashMap::<FrameNumber, u64>::new(), HashMap::<FrameNumber, u64>::new());
+    let only_bases: HashSet<CopyNumber> = settled.bases.iter().copied().collect();
+    for copy in settled.copies() {
+        let part = if only_bases.contains(&copy) { &mut bases } else { &mut wanted };
+        *part.entry(frame_of(copy)).or_default() += u64::from(inventory.blobs()[copy as usize].len);
+    }
     let mut unchained = HashSet::new();
     let mut seen = HashSet::new();
     // By base frame: the frames that need it.
@@ -109,27 +115,30 @@ pub fn unchain(holdings: &Holdings, settled: &Settled) -> HashSet<FrameNumber> {
             below.entry(frame_of(*dependant)).or_default().push(frame_of(*base));
         }
     }
-    for start in &bases {
+    for start in bases.keys() {
         if !seen.insert(*start) {
             continue;
         }
-        // One group: base-only frames that hang together, and the needed frames right above them.
+        // One group: frames with bases that hang together, and the frames with needed blobs right above them.
         let (mut group, mut needed, mut todo) = (Vec::new(), HashSet::new(), vec![*start]);
         while let Some(frame) = todo.pop() {
             group.push(frame);
             let near = above.get(&frame).into_iter().chain(below.get(&frame)).flatten();
             for other in near {
-                if bases.contains(other) {
-                    if seen.insert(*other) {
-                        todo.push(*other);
-                    }
-                } else if above.get(&frame).is_some_and(|above| above.contains(other)) {
+                if bases.contains_key(other) && seen.insert(*other) {
+                    todo.push(*other);
+                }
+                if wanted.contains_key(other) && above.get(&frame).is_some_and(|above| above.contains(other))
+                {
                     needed.insert(*other);
                 }
             }
         }
         let row = |number: &FrameNumber| &inventory.frames()[*number as usize];
-        let kept: u64 = group.iter().map(|f| u64::from(row(f).stored_len)).sum();
+        let part = |f: &FrameNumber, of: &HashMap<FrameNumber, u64>| {
+            share(row(f).stored_len, row(f).plain_len, of.get(f).copied().unwrap_or(0))
+        };
+        let kept: u64 = group.iter().map(|f| part(f, &bases)).sum();
         let (mut stored, mut plain) = (0u64, 0u64);
         for frame in group.iter().map(row).filter(|f| f.height == 0) {
             stored += u64::from(frame.stored_len);
@@ -138,8 +147,8 @@ pub fn unchain(holdings: &Holdings, settled: &Settled) -> HashSet<FrameNumber> {
         if plain == 0 {
             (stored, plain) = (1, 1);
         }
-        let alone = |f: &FrameNumber| u64::from(row(f).plain_len) * stored / plain;
-        let saved: u64 = needed.iter().map(|f| alone(f).saturating_sub(row(f).stored_len.into())).sum();
+        let alone = |f: &FrameNumber| wanted.get(f).copied().unwrap_or(0) * stored / plain;
+        let saved: u64 = needed.iter().map(|f| alone(f).saturating_sub(part(f, &wanted))).sum();
         if kept > saved {
             unchained.extend(needed);
         }

@@ -14,12 +14,9 @@ use crate::error::{Problem, ProblemKind};
 use crate::format::tree::{EXT_SQLITE, EXT_SQLITE_FILES, Node};
 use crate::format::wire::{Extension, encode};
 use crate::source::sqlite::{
-    Captor, Image, NotCaptured, SqliteMode, SqliteOptions, belongs_to, wal_bytes_of,
+    Captor, Image, NotCaptured, SqliteMode, SqliteOptions, UNITS_FROM_BYTES, belongs_to, wal_bytes_of,
 };
 use crate::source::{At, Change, Segment, SourceFile, Stat, is_sqlite_header, restat, shown};
-
-/// Databases from this size on are cut into units, whichever way they are read.
-pub const UNITS_FROM_BYTES: u64 = 512 << 10;
 
 /// Where a file's content comes from.
 #[allow(clippy::large_enum_variant, reason = "one for each file at hand, and most are the large one")]

@@ -295,7 +295,7 @@ impl Plan<'_> {
             let _weaving = Weaving::begin();
             while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let Some(job) = self.jobs.get(key) else { continue };
-                let made = self.decode(job)?;
+                let made = self.decode(key, job)?;
                 done.lock().unwrap_or_else(|e| e.into_inner()).push((*key, made));
             }
             Ok(())
@@ -313,8 +313,8 @@ impl Plan<'_> {
         Ok(done.into_inner().unwrap_or_else(|e| e.into_inner()))
     }
 
-    fn decode(&self, job: &Job) -> Result<Made> {
-        let made = if job.by_grains { self.by_grains(job) } else { self.plain(job) };
+    fn decode(&self, key: &FrameKey, job: &Job) -> Result<Made> {
+        let made = if job.by_grains { self.by_grains(job) } else { self.plain(key, job) };
         match made {
             Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
             Err(Error::Missing { blob, reason }) => {
@@ -325,8 +325,8 @@ impl Plan<'_> {
         }
     }
 
-    fn plain(&self, job: &Job) -> Result<Made> {
-        let plain = self.reader.read_frame(&job.object, job.epoch, &job.place)?;
+    fn plain(&self, key: &FrameKey, job: &Job) -> Result<Made> {
+        let plain = self.reader.frame_bytes(&job.object, *key, job.epoch, &job.place)?;
         let mut blobs = Vec::with_capacity(job.blobs.len());
         for (offset, len) in &job.blobs {
             let start = *offset as usize;

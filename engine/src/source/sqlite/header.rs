@@ -4,6 +4,8 @@
 pub const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Length of the header.
 pub const HEADER_BYTES: usize = 100;
+/// Databases from this size on are cut into units, whichever way they are read.
+pub const UNITS_FROM_BYTES: u64 = 512 << 10;
 /// SQLite locks bytes from here on; the page that holds this byte is never used.
 const LOCK_BYTE: u64 = 0x4000_0000;
 

@@ -41,7 +41,7 @@ pub use capture::{Captor, NotCaptured};
 pub use contents::{Facts, PageSet, Table, facts, tables};
 pub use copy::{Copy, CopyPlace, Refusal};
 pub use fds::{Guarded, Held};
-pub use header::{HEADER_BYTES, Header, SQLITE_MAGIC, is_sqlite_header, make_plain};
+pub use header::{HEADER_BYTES, Header, SQLITE_MAGIC, UNITS_FROM_BYTES, is_sqlite_header, make_plain};
 pub use image::{Image, SMALL_BYTES};
 pub use integrity::{Integrity, integrity};
 pub use options::{SqliteMode, SqliteOptions};

@@ -16,6 +16,7 @@ use crate::op::repair::packs::{PacksOptions, View};
 use crate::progress::Progress;
 use crate::repo::copier::{Copier, Nearby};
 use crate::repo::outbox::Outbox;
+use crate::source::sqlite::{HEADER_BYTES, Header, UNITS_FROM_BYTES};
 use crate::source::{Event, Exclude, Names, Plan, Segment, SourceFile, Walk, WalkContext, shown};
 
 /// New bytes of a window.
@@ -109,16 +110,47 @@ impl Search<'_> {
     fn file(&mut self, file: &SourceFile) -> Result<()> {
         self.healed.files += 1;
         self.layout = Opaque::layout(file.size());
+        let mut first = [0; HEADER_BYTES];
+        let is_paged = file.size() >= UNITS_FROM_BYTES
+            && file.read_at(0, &mut first).is_ok()
+            && Header::parse(&first).is_some();
         for segment in file.segments() {
-            if let Segment::Data { offset, len } = segment
-                && let Some(problem) = self.data(file, offset, len)?
-            {
+            let Segment::Data { offset, len } = segment else { continue };
+            let problem = match is_paged {
+                true => self.units(file, offset, len)?,
+                false => self.data(file, offset, len)?,
+            };
+            if let Some(problem) = problem {
                 self.healed.problems.push(problem);
                 return Ok(());
             }
         }
         self.progress.advance(1, 0);
         Ok(())
+    }
+
+    /// One stretch of a database: units at fixed offsets.
+    fn units(&mut self, file: &SourceFile, offset: u64, len: u64) -> Result<Option<Problem>> {
+        let unit = u64::from(self.view.reader.repo().config().sqlite_unit_bytes).max(1);
+        let whole = (WINDOW_BYTES as u64 / unit).max(1) * unit;
+        let (mut at, end) = (offset, offset + len);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while at < end {
+            self.progress.check()?;
+            let stop = (at / unit * unit + whole).min(end);
+            buffer.resize((stop - at) as usize, 0);
+            let got = match file.read_at(at, &mut buffer) {
+                Ok(got) => got,
+                Err(problem) => return Ok(Some(problem)),
+            };
+            self.progress.advance(0, got as u64);
+            let edges = (at / unit + 1..).map(|n| n * unit).take_while(|edge| *edge < stop);
+            let cuts: Vec<usize> = edges.chain([stop]).map(|edge| (edge - at) as usize).collect();
+            self.chunks(&buffer, &cuts)?;
+            at = stop;
+        }
+        self.buffer = buffer;
+        Ok(None)
     }
 
     /// One stretch of data; what kept it from being read to its end.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use rayon::ThreadPool;
 
-use super::database::{Source, UNITS_FROM_BYTES};
+use super::database::Source;
 use super::familiar::Familiar;
 use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
@@ -29,7 +29,7 @@ use crate::format::content::Entry;
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::renew::OldLists;
-use crate::source::sqlite::{HEADER_BYTES, Header};
+use crate::source::sqlite::{HEADER_BYTES, Header, UNITS_FROM_BYTES};
 use crate::source::{Change, Segment};
 use paged::{Paged, Results};
 
