@@ -15,7 +15,8 @@ use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName};
 use crate::repo::frames;
 use crate::repo::index::{Place, Places};
-use crate::repo::reader::Reader;
+use crate::repo::plain::Plain;
+use crate::repo::reader::{BlobBytes, Reader};
 
 /// Rounds with other copies of what could not be decoded.
 const ROUNDS: usize = 4;
@@ -326,7 +327,17 @@ impl Plan<'_> {
     }
 
     fn plain(&self, key: &FrameKey, job: &Job) -> Result<Made> {
-        let plain = self.reader.frame_bytes(&job.object, *key, job.epoch, &job.place)?;
+        let wanted: u64 = job.blobs.iter().map(|(_, len)| u64::from(*len)).sum();
+        // One of which little is wanted now is kept for the next plan.
+        let plain = if wanted * 2 >= u64::from(job.place.plain_len) {
+            PlainFrame::Own(self.reader.read_frame(&job.object, job.epoch, &job.place)?)
+        } else {
+            PlainFrame::Kept(self.reader.frame_bytes(&job.object, *key, job.epoch, &job.place)?)
+        };
+        let plain: &[u8] = match &plain {
+            PlainFrame::Own(bytes) => bytes,
+            PlainFrame::Kept(bytes) => bytes,
+        };
         let mut blobs = Vec::with_capacity(job.blobs.len());
         for (offset, len) in &job.blobs {
             let start = *offset as usize;
@@ -382,6 +393,11 @@ impl Plan<'_> {
         }
         Ok(Made::Woven(threads.into()))
     }
+}
+
+enum PlainFrame {
+    Own(Plain),
+    Kept(BlobBytes),
 }
 
 enum Made {

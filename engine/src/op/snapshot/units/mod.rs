@@ -29,7 +29,7 @@ use crate::repo::session::Session;
 use group::{Group, Unit};
 pub use old::Old;
 
-/// Plaintext of a frame of changed units.
+/// Plaintext of a frame of changed units, unless it is one.
 const GROUP_BYTES: usize = 6 << 20;
 /// Plaintext of a frame of units that stand alone.
 const ALONE_BYTES: usize = 2 << 20;
@@ -40,7 +40,7 @@ const LEVEL_MOVED: i32 = 7;
 /// Heights that share frames.
 const CLASS: u8 = 16;
 /// Smaller groups join the next class rather than make a frame of their own.
-const FEW: usize = 16;
+const FEW_BYTES: usize = 1 << 20;
 /// From this height on units begin anew,
 const OLD_HEIGHT: u8 = 32;
 /// one in so many of those that changed;
@@ -94,17 +94,16 @@ impl<'a> Gatherer<'a> {
         let mut unit = Unit { part, id, bytes, near: None };
         let class = self.class(&mut unit, offset)?;
         let Some(class) = class else {
+            let full = bytes_of(&self.alone) + unit.bytes.len() > ALONE_BYTES;
+            let group = full.then(|| alone(std::mem::take(&mut self.alone)));
             self.alone.push(unit);
-            let full = self.alone.iter().map(|u| u.bytes.len()).sum::<usize>() >= ALONE_BYTES;
-            return Ok(full.then(|| alone(std::mem::take(&mut self.alone))));
+            return Ok(group.filter(|group| !group.units.is_empty()));
         };
         let units = self.classes.entry(class).or_default();
+        let full = bytes_of(units) + unit.bytes.len() > GROUP_BYTES && !units.is_empty();
+        let before = if full { std::mem::take(units) } else { Vec::new() };
         units.push(unit);
-        if units.iter().map(|u| u.bytes.len()).sum::<usize>() < GROUP_BYTES {
-            return Ok(None);
-        }
-        let units = std::mem::take(units);
-        Ok(Some(self.group(class, units)))
+        Ok(full.then(|| self.group(class, before)))
     }
 
     /// The class of heights in which a unit is stored; `None` for alone.
@@ -140,10 +139,14 @@ impl<'a> Gatherer<'a> {
         let mut few: Option<Group> = None;
         for (class, units) in std::mem::take(&mut self.classes) {
             let mut group = self.group(class, units);
-            if let Some(lower) = few.take() {
-                group.units.extend(lower.units);
+            match few.take() {
+                Some(lower) if bytes_of(&lower.units) + bytes_of(&group.units) > GROUP_BYTES => {
+                    groups.push(lower)
+                }
+                Some(lower) => group.units.extend(lower.units),
+                None => {}
             }
-            match group.units.len() < FEW {
+            match bytes_of(&group.units) < FEW_BYTES {
                 true => few = Some(group),
                 false => groups.push(group),
             }
@@ -151,11 +154,11 @@ impl<'a> Gatherer<'a> {
         if let Some(few) = few {
             match groups.last_mut() {
                 // They are of a higher class, or it would have taken them in.
-                Some(last) => {
+                Some(last) if bytes_of(&last.units) + bytes_of(&few.units) <= GROUP_BYTES => {
                     last.up_to = few.up_to;
                     last.units.extend(few.units);
                 }
-                None => groups.push(few),
+                _ => groups.push(few),
             }
         }
         if !self.alone.is_empty() {
@@ -168,6 +171,10 @@ impl<'a> Gatherer<'a> {
 
 fn alone(units: Vec<Unit>) -> Group {
     Group { units, up_to: None, search: false }
+}
+
+fn bytes_of(units: &[Unit]) -> usize {
+    units.iter().map(|unit| unit.bytes.len()).sum()
 }
 
 /// Lets so many at a time.
