@@ -14,7 +14,6 @@ use ballast::progress::Silent;
 use ballast::repo::{OpenOptions, Repository};
 use ballast::store::local::LocalStore;
 use rustix::process::{Pid, Signal, kill_process};
-use support::days::Shape;
 use support::world::{all, fast_temp, forget};
 use support::{PASSWORD, Seen, assert_same, bytes, identity, look, of, open_at, put, surroundings, tiny};
 
@@ -40,7 +39,6 @@ impl Scene {
         Repository::init(store, PASSWORD, &tiny(), &options, surroundings()).unwrap();
         let mut scene =
             Self { _dir: dir, repo, cache, source, known: BTreeMap::new(), usual: Duration::ZERO };
-        scene.pass_days(0);
         let began = Instant::now();
         assert!(scene.spawn("snapshot").wait().unwrap().success());
         scene.usual = began.elapsed().max(Duration::from_millis(20));
@@ -64,9 +62,8 @@ impl Scene {
         open_at(Arc::new(LocalStore::new(&self.repo).unwrap()), &options).unwrap()
     }
 
-    /// Changes a third of the source, and a database.
+    /// Changes a third of the source.
     fn edit(&self, round: u64) {
-        self.pass_days(round + 1);
         for n in 0..3 {
             let path = self.source.join(format!("d{n}/f{}", (round + n) % 8));
             drop(fs::remove_file(&path));
@@ -83,11 +80,6 @@ impl Scene {
         self.known.retain(|id, _| !ledger.is_forgotten(id));
         let committed = ledger.committed();
         assert!(self.known.keys().all(|id| committed.contains(id)), "what was committed counts");
-    }
-
-    fn pass_days(&self, day: u64) {
-        Shape { first: 900, daily: 4, edited: 2, ..Shape::default() }
-            .write(&self.source.join("chat.db"), day);
     }
 
     fn assert_whole(&self) {
