@@ -13,6 +13,8 @@ use crate::format::MAX_FRAME_EDGES;
 
 /// Anchors that a unit must share with what is new to become one more base: an edge costs 68 bytes.
 const LEAST_SHARED: u64 = 2;
+/// Anchors that a grain must share: less is chance, more often than not, and a prefix is read at every restore.
+const LEAST_OF_GRAIN: u64 = 2;
 /// Bytes that an edge takes, in trailer and index,
 const EDGE_COSTS: u64 = 68;
 /// bytes that content takes which shares an anchor with an older unit and is coded without it,
@@ -90,7 +92,7 @@ pub fn far(
             counts.sort_unstable_by_key(|count| Reverse(*count));
             counts.get(left).map_or(0, |count| count + 1)
         }
-        false => 0,
+        false => LEAST_OF_GRAIN,
     };
     let mut far = Vec::new();
     for (unit, sum, grains) in ranked {
