@@ -23,6 +23,8 @@ mod long;
 mod pruned;
 #[path = "pages/reading.rs"]
 mod reading;
+#[path = "pages/renamed.rs"]
+mod renamed;
 #[path = "pages/scene.rs"]
 mod scene;
 #[path = "pages/shapes.rs"]

@@ -1,5 +1,5 @@
-//! Edges that name what a list describes (how = 1): decoded, and always downwards. This version writes
-//! none, so their frames are made by hand.
+//! Edges that name what a list describes (how = 1): decoded, and always downwards. Those of version 1 of
+//! delta no writer makes, so their frames are made by hand.
 
 use ballast::codec::{self, Hint};
 use ballast::crypto::keys::Purpose;

@@ -117,9 +117,10 @@ pub fn has_log(connection: &Connection) -> Result<bool, Trouble> {
 }
 
 /// BLAKE3 of the schema's text: of each table, index, view and trigger its type, name, table and
-/// statement, in their order, without the pages where they begin. Zeros if there is too much of it.
+/// statement, sorted (VACUUM changes their order), without the pages where they begin. Zeros if there is too much of it.
 pub fn schema_hash(connection: &Connection) -> Result<[u8; 32], Trouble> {
-    let mut statement = connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+    let mut statement =
+        connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2, 3, 4")?;
     let mut rows = statement.query([])?;
     let (mut hash, mut bytes) = (blake3::Hasher::new(), 0usize);
     while let Some(row) = rows.next()? {

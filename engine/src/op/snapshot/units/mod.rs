@@ -8,7 +8,8 @@
 //! Chains: a frame is higher than all it stands on, so units of like heights share frames, and a frame takes
 //! what moved from no higher than its class. From [`OLD_HEIGHT`] on one changed unit in
 //! [`RESTART_ONE_IN`], by its id, is stored alone, and begins anew; no day has many of them, not even one on which
-//! everything was moved about.
+//! everything was moved about. Days of a few units make one frame of all, which grows by one a day and begins anew as a
+//! whole at [`MAX_HEIGHT`]: it is small.
 //!
 //! Memory: the units of one frame for each class of heights, and for each frame being made (at most
 //! [`AT_ONCE`]) its units, what they stand on, and what zstd needs for them.
