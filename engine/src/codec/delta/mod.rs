@@ -6,7 +6,7 @@
 mod choose;
 mod groups;
 mod numbers;
-mod prefix;
+pub(super) mod prefix;
 mod stream;
 mod words;
 

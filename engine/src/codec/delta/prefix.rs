@@ -39,21 +39,40 @@ pub fn join<'a>(bases: &[&'a [u8]], joined: &'a mut Vec<u8>) -> Option<&'a [u8]>
     }
 }
 
+/// How hard zstd looks for matches: its level, and the entries of its two tables as powers of two.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    pub level: i32,
+    pub hash_log: u32,
+    pub chain_log: u32,
+}
+
+/// The window, as a power of two, that covers so many bytes.
+pub fn window_log(bytes: usize) -> u32 {
+    bytes.max(1).next_power_of_two().trailing_zeros().clamp(10, 27)
+}
+
 /// One zstd frame of `plain` after `prefix`, appended to `out`. `false` if zstd refuses.
-///
-/// The two do not overlap in memory: zstd would take no notice of the prefix. A context is made for every call: it borrows the prefix, and its tables are cleared anyway.
 pub fn compress(plain: &[u8], prefix: &[u8], out: &mut Vec<u8>) -> bool {
-    let start = out.len();
     let total = prefix.len() + plain.len();
-    let level = if total <= SMALL_BYTES { 3 } else { 1 };
-    let window = total.max(1).next_power_of_two().trailing_zeros().clamp(10, 27);
+    let window = window_log(total);
     let table = window.min(SMALL_TABLE_LOG.max(window.saturating_sub(SPARSE_LOG)));
+    let level = if total <= SMALL_BYTES { 3 } else { 1 };
+    compress_with(plain, prefix, Effort { level, hash_log: table, chain_log: table }, out)
+}
+
+/// The same, with more or less effort.
+///
+/// The two do not overlap in memory: zstd would take no notice of the prefix. A context is made for every call:
+/// it borrows the prefix, and its tables are cleared anyway.
+pub fn compress_with(plain: &[u8], prefix: &[u8], effort: Effort, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
     let mut ctx = CCtx::create();
     let parameters = [
-        CParameter::CompressionLevel(level),
-        CParameter::WindowLog(window),
-        CParameter::HashLog(table),
-        CParameter::ChainLog(table),
+        CParameter::CompressionLevel(effort.level),
+        CParameter::WindowLog(window_log(prefix.len() + plain.len())),
+        CParameter::HashLog(effort.hash_log),
+        CParameter::ChainLog(effort.chain_log),
         CParameter::ChecksumFlag(false),
         CParameter::ContentSizeFlag(true),
     ];

@@ -6,11 +6,14 @@
 //! decodes a long chain moves no page that did not change: see [`Recipe`], which says where every
 //! grain comes from without touching one.
 
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound};
+mod recipe;
 
-use super::zstd::{self as plain_zstd, one_frame};
+use super::delta::prefix::{self, Effort};
+use super::zstd as plain_zstd;
 use crate::error::Malformed;
 use crate::format::bytes::Take;
+pub use recipe::Draft;
+use recipe::{steps, take_varint, varint};
 
 /// Version of the delta encoding that this is.
 pub const VERSION: u8 = 2;
@@ -26,11 +29,6 @@ const MAX_GRAINS: usize = 4096;
 const MAX_BASE_GRAINS: u64 = 1 << 24;
 /// Runs of one recipe: none needs more than two a grain and two more.
 const MAX_RECIPE_BYTES: usize = 1 << 17;
-
-const COPY: u64 = 0;
-const REPLACE: u64 = 1;
-const INSERT: u64 = 2;
-const SEEK: u64 = 3;
 
 /// Grains of so many bytes.
 pub fn grains_of(len: usize) -> usize {
@@ -50,102 +48,6 @@ pub struct Recipe<'e> {
     stream: &'e [u8],
 }
 
-/// What a writer wants coded.
-#[derive(Debug, Clone, Default)]
-pub struct Draft {
-    /// As [`Recipe::grains`].
-    pub grains: Vec<u32>,
-    /// For each grain of the plaintext that is new: the grain of the bases that stood in its place, which joins
-    /// the prefix; or [`NEW`].
-    pub near: Vec<u32>,
-    /// Other grains of the bases that resemble the new ones, ascending.
-    pub far: Vec<u32>,
-}
-
-impl Draft {
-    /// Grains of the prefix in order: those of elsewhere, then those of the same place, so that the
-    /// nearest stand nearest.
-    pub fn prefix(&self) -> Vec<u32> {
-        let near = self.grains.iter().zip(&self.near).filter(|(grain, near)| **grain == NEW && **near != NEW);
-        self.far.iter().copied().chain(near.map(|(_, near)| *near)).collect()
-    }
-
-    fn write(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let runs = runs(&self.far);
-        varint(runs.len() as u64, &mut out);
-        let mut after = 0;
-        for (start, count) in runs {
-            varint(u64::from(start - after), &mut out);
-            varint(u64::from(count), &mut out);
-            after = start + count;
-        }
-        let mut cursor = 0u32;
-        let mut at = 0;
-        while at < self.grains.len() {
-            let (kind, wanted) = self.step(at);
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != cursor) {
-                let moved = i64::from(wanted) - i64::from(cursor);
-                varint((((moved << 1) ^ (moved >> 63)) as u64) << 2 | SEEK, &mut out);
-                cursor = wanted;
-            }
-            let first = at;
-            while at < self.grains.len() && self.step(at) == (kind, wanted.map(|w| w + (at - first) as u32)) {
-                at += 1;
-            }
-            varint(((at - first) as u64) << 2 | kind, &mut out);
-            if wanted.is_some() {
-                cursor += (at - first) as u32;
-            }
-        }
-        out
-    }
-
-    fn step(&self, at: usize) -> (u64, Option<u32>) {
-        match (self.grains[at], self.near[at]) {
-            (NEW, NEW) => (INSERT, None),
-            (NEW, near) => (REPLACE, Some(near)),
-            (grain, _) => (COPY, Some(grain)),
-        }
-    }
-}
-
-/// Ascending numbers as (first, count).
-fn runs(numbers: &[u32]) -> Vec<(u32, u32)> {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for number in numbers {
-        match runs.last_mut() {
-            Some((start, count)) if *start + *count == *number => *count += 1,
-            _ => runs.push((*number, 1)),
-        }
-    }
-    runs
-}
-
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn take_varint(take: &mut Take<'_>) -> Result<u64, Malformed> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = take.u8()?;
-        let part = u64::from(byte & 0x7f);
-        if part << shift >> shift != part {
-            break;
-        }
-        value |= part << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(Malformed::new("a number of a recipe is too long"))
-}
-
 /// Codes `new`, the new grains of a draft one after the other, after `prefix`, the bytes of
 /// [`Draft::prefix`]; into `out` (cleared first). `false` if zstd refuses.
 pub fn encode(draft: &Draft, new: &[u8], prefix: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
@@ -157,31 +59,10 @@ pub fn encode(draft: &Draft, new: &[u8], prefix: &[u8], level: i32, out: &mut Ve
     varint(recipe.len() as u64, out);
     varint(if is_packed { packed.len() as u64 } else { 0 }, out);
     out.extend_from_slice(head);
-    new.is_empty() || compress(new, prefix, level, out)
-}
-
-/// One zstd frame after a prefix, appended. Window and tables cover both together, else what stands far back would
-/// not be found.
-fn compress(new: &[u8], prefix: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
-    let start = out.len();
-    let total = (new.len() + prefix.len()).max(1024);
-    let window = total.next_power_of_two().trailing_zeros().clamp(10, 27);
-    let mut ctx = CCtx::create();
-    let parameters = [
-        CParameter::CompressionLevel(level),
-        CParameter::WindowLog(window),
-        CParameter::HashLog(window.clamp(12, 21)),
-        CParameter::ChainLog(window.clamp(12, 22)),
-        CParameter::ChecksumFlag(false),
-        CParameter::ContentSizeFlag(true),
-    ];
-    if parameters.into_iter().any(|p| ctx.set_parameter(p).is_err()) || ctx.ref_prefix(prefix).is_err() {
-        return false;
-    }
-    out.resize(start + compress_bound(new.len()), 0);
-    let made = ctx.compress2(&mut out[start..], new);
-    out.truncate(start + made.unwrap_or(0));
-    made.is_ok()
+    // Tables that cover both, else what stands far back would not be found.
+    let window = prefix::window_log(new.len() + prefix.len());
+    let effort = Effort { level, hash_log: window.clamp(12, 21), chain_log: window.clamp(12, 22) };
+    new.is_empty() || prefix::compress_with(new, prefix, effort, out)
 }
 
 impl<'e> Recipe<'e> {
@@ -231,67 +112,8 @@ impl<'e> Recipe<'e> {
                 Err(Malformed::new("has bytes of no grain"))
             };
         }
-        one_frame(self.stream)?;
-        let failed = |code| Malformed::new(format!("zstd: {}", zstd::zstd_safe::get_error_name(code)));
-        let mut ctx = DCtx::create();
-        ctx.ref_prefix(prefix).map_err(failed)?;
-        let wanted = out.len();
-        let made = ctx.decompress(out, self.stream).map_err(failed)?;
-        if made == wanted {
-            Ok(())
-        } else {
-            Err(Malformed::new(format!("decodes to {made} bytes where {wanted} are stated")))
-        }
+        prefix::decompress(self.stream, prefix, out)
     }
-}
-
-/// Grains of elsewhere in the prefix, where each grain comes from, and those of the same place in the prefix.
-type Steps = (Vec<u32>, Vec<u32>, Vec<u32>);
-
-fn steps(text: &[u8], wanted: usize, base_grains: u64) -> Result<Steps, Malformed> {
-    let beyond = || Malformed::new("names a grain that its bases do not have");
-    let too_many = || Malformed::new("has more grains than its plaintext");
-    let mut take = Take(text);
-    let mut far = Vec::new();
-    let mut after = 0u64;
-    for _ in 0..take_varint(&mut take)? {
-        let (gap, count) = (take_varint(&mut take)?, take_varint(&mut take)?);
-        let start = after.checked_add(gap).ok_or_else(beyond)?;
-        after = start.checked_add(count).filter(|end| *end <= base_grains).ok_or_else(beyond)?;
-        if count == 0 || count > (MAX_GRAINS - far.len()) as u64 {
-            return Err(Malformed::new("has too much of a prefix"));
-        }
-        far.extend((start..after).map(|grain| grain as u32));
-    }
-    let (mut grains, mut near) = (Vec::with_capacity(wanted), Vec::new());
-    let mut cursor = 0u64;
-    while grains.len() < wanted {
-        let step = take_varint(&mut take)?;
-        let (kind, count) = (step & 3, step >> 2);
-        if kind == SEEK {
-            let moved = (count >> 1) as i64 ^ -((count & 1) as i64);
-            cursor = cursor.checked_add_signed(moved).filter(|at| *at <= base_grains).ok_or_else(beyond)?;
-            continue;
-        }
-        if count == 0 || count > (wanted - grains.len()) as u64 {
-            return Err(too_many());
-        }
-        if kind == INSERT {
-            grains.resize(grains.len() + count as usize, NEW);
-            continue;
-        }
-        let end = cursor.checked_add(count).filter(|end| *end <= base_grains).ok_or_else(beyond)?;
-        let named = (cursor..end).map(|grain| grain as u32);
-        if kind == COPY {
-            grains.extend(named);
-        } else {
-            near.extend(named);
-            grains.resize(grains.len() + count as usize, NEW);
-        }
-        cursor = end;
-    }
-    take.end()?;
-    Ok((far, grains, near))
 }
 
 /// Decodes into exactly `out`. `bases` are the lengths of the bases' blobs; `grain` gives the bytes of one of
