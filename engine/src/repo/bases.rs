@@ -3,19 +3,15 @@
 //! Asked once for each frame, however many stand on it: a chain of pages is long, and its bases are
 //! shared.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::error::Error;
-use crate::format::content::Entry;
 use crate::format::frame::Edge;
-use crate::id::{BlobId, BlobKind, BlobRef};
+use crate::id::{BlobKind, BlobRef};
 use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::{CopyNumber, FrameNumber};
 use crate::repo::reader::Reader;
-
-/// Entries of the lists that one edge leads to: far beyond what may be one frame's base.
-const MAX_LISTED: usize = 1 << 20;
 
 /// See the module's words.
 pub struct Bases<'a> {
@@ -67,26 +63,9 @@ impl<'a> Bases<'a> {
             return Err((unknown, Error::corrupt("a frame", format!("has an edge of kind {}", edge.kind))));
         };
         let mut all = vec![BlobRef::new(kind, edge.id)];
-        let mut seen: HashSet<BlobRef> = all.iter().copied().collect();
-        let mut lists: Vec<BlobId> = if edge.how == 0 { Vec::new() } else { vec![edge.id] };
-        while let Some(id) = lists.pop() {
-            let list = self.reader.list(id).map_err(|error| (BlobRef::new(BlobKind::List, id), error))?;
-            for entry in list.entries {
-                let blob = match entry {
-                    Entry::Chunk { id, .. } => BlobRef::new(BlobKind::Chunk, id),
-                    Entry::List { id, .. } => BlobRef::new(BlobKind::List, id),
-                    _ => continue,
-                };
-                if !seen.insert(blob) {
-                    continue;
-                }
-                if all.len() == MAX_LISTED {
-                    let error = Error::corrupt(format!("content list {}", id.short()), "leads to too much");
-                    return Err((BlobRef::new(BlobKind::List, edge.id), error));
-                }
-                all.push(blob);
-                lists.extend((blob.kind == BlobKind::List).then_some(blob.id));
-            }
+        if edge.how != 0 {
+            let led_to = self.reader.led_to(edge.id);
+            all.extend(led_to.map_err(|(list, error)| (BlobRef::new(BlobKind::List, list), error))?);
         }
         Ok(all)
     }

@@ -1,5 +1,7 @@
 //! Content lists and directories: cut and stored by a session, joined again by a reader.
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Malformed, Result};
 use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::content::{self, Entry, INLINE_ENTRIES, ListV1, MAX_LIST_DEPTH};
@@ -9,6 +11,9 @@ use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::loom::Pin;
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::session::Session;
+
+/// What one list may lead to as a base: far beyond any frame's.
+pub const MAX_LED_TO: usize = 1 << 20;
 
 /// A stretch of a file: where it begins and what is there: a chunk, a hole, or inline bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +166,31 @@ impl Reader {
     /// One list as it is stored.
     pub fn list(&self, id: BlobId) -> Result<ListV1> {
         read_list(id, &self.blob(BlobKind::List, id)?)
+    }
+
+    /// The chunks and lists below a list, each once. The error is that of a list which cannot be read, or leads to
+    /// more than [`MAX_LED_TO`].
+    pub fn led_to(&self, top: BlobId) -> Result<Vec<BlobRef>, (BlobId, Error)> {
+        let (mut all, mut seen, mut lists) = (Vec::new(), HashSet::new(), vec![top]);
+        while let Some(list) = lists.pop() {
+            for entry in self.list(list).map_err(|error| (list, error))?.entries {
+                let blob = match entry {
+                    Entry::Chunk { id, .. } => BlobRef::new(BlobKind::Chunk, id),
+                    Entry::List { id, .. } => BlobRef::new(BlobKind::List, id),
+                    _ => continue,
+                };
+                if !seen.insert(blob) {
+                    continue;
+                }
+                if all.len() == MAX_LED_TO {
+                    let error = Error::corrupt(format!("content list {}", top.short()), "leads to too much");
+                    return Err((top, error));
+                }
+                all.push(blob);
+                lists.extend((blob.kind == BlobKind::List).then_some(blob.id));
+            }
+        }
+        Ok(all)
     }
 
     /// A file's content as pieces in order, and its length. Some 64 bytes for each chunk.

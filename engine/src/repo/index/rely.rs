@@ -11,7 +11,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::format::content::Entry;
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::index::{Index, PackNumber, Place, Places};
@@ -60,30 +59,6 @@ pub(super) struct Search {
     beside: HashMap<BlobRef, (u8, usize)>,
     /// What lists lead to.
     lists: HashMap<BlobId, Arc<[BlobRef]>>,
-}
-
-/// The chunks and lists below a list, each once.
-fn described(reader: &Reader, top: BlobId) -> Result<Vec<BlobRef>> {
-    let (mut all, mut seen, mut lists) = (Vec::new(), HashSet::new(), vec![top]);
-    while let Some(list) = lists.pop() {
-        for entry in reader.list(list)?.entries {
-            let blob = match entry {
-                Entry::Chunk { id, .. } => BlobRef::new(BlobKind::Chunk, id),
-                Entry::List { id, .. } => BlobRef::new(BlobKind::List, id),
-                _ => continue,
-            };
-            if !seen.insert(blob) {
-                continue;
-            }
-            if all.len() == MAX_KNOWN {
-                let list = format!("content list {}", top.short());
-                return Err(Error::corrupt(list, "describes more than a base may have"));
-            }
-            all.push(blob);
-            lists.extend((blob.kind == BlobKind::List).then_some(blob.id));
-        }
-    }
-    Ok(all)
 }
 
 /// A copy that can be decoded: its pack, or its frame if that has bases.
@@ -231,7 +206,7 @@ impl Search {
         if let Some(known) = self.lists.get(&list) {
             return Ok(Some(known.clone()));
         }
-        match described(reader, list) {
+        match reader.led_to(list).map_err(|(_, error)| error) {
             Ok(blobs) => {
                 let blobs: Arc<[BlobRef]> = blobs.into();
                 self.lists.insert(list, blobs.clone());
