@@ -79,7 +79,7 @@ fn dump(
     say_marks(&node, &found.path, progress);
     let (pieces, len) = reader.pieces(&node.content)?;
     progress.phase("dumping", Some(1), Some(len));
-    let _kept = reader.prepare_pieces(&pieces)?;
+    let _kept = reader.prepare_pieces(&pieces, progress)?;
     stream(&reader, &pieces, out, progress)?;
     out.flush().map_err(refused)?;
     progress.advance(1, 0);

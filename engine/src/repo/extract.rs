@@ -21,7 +21,7 @@ impl Reader {
     pub fn extract(&self, pieces: &[Piece], len: u64, file: &File, progress: &dyn Progress) -> Result<()> {
         let failed = |e| Error::io("temporary file", e);
         file.set_len(len).map_err(failed)?;
-        let _kept = self.prepare_pieces(pieces)?;
+        let _kept = self.prepare_pieces(pieces, progress)?;
         let (next, over, trouble) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
         let one = |piece: &Piece| -> Result<()> {
             progress.check()?;

@@ -20,6 +20,7 @@ use crate::error::{Error, Malformed, Result};
 use crate::format::content::{Entry, ListV1, MAX_LIST_DEPTH};
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
+use crate::progress::{Progress, Silent};
 use crate::repo::Repository;
 use crate::repo::frames::{self, FrameHead, SealedFrame};
 use crate::repo::holdings::Holdings;
@@ -315,7 +316,7 @@ impl Reader {
         let key = (pack, place.offset, place.height);
         let mut plain = Plain::with_room(place.blob_len as usize);
         if !self.loom.read(key, place, plain.bytes_mut())? {
-            let (cloth, failures) = self.loom.weave(self, std::slice::from_ref(place), &[])?;
+            let (cloth, failures) = self.loom.weave(self, std::slice::from_ref(place), &[], &Silent)?;
             match failures.get(&key) {
                 None => {}
                 Some(Failure::Own(reason)) => return Err(Error::corrupt(ObjectName::from(pack), reason)),
@@ -336,24 +337,24 @@ impl Reader {
 
     /// Decodes what of these blobs stands in deltas by grains, all at once, each frame once: to be asked for before
     /// many of them are read. What cannot be had is found out when it is read. It is kept while the pin lives.
-    pub fn prepare<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Pin<'_>> {
+    pub fn prepare(&self, blobs: &[BlobRef], progress: &dyn Progress) -> Result<Pin<'_>> {
         let (pin, places) = (self.loom.pin(), self.places_of(blobs)?);
         let (wanted, others): (Vec<Place>, Vec<Place>) = places.into_iter().partition(by_grains);
         if !wanted.is_empty() {
-            self.loom.weave(self, &wanted, &others)?;
+            self.loom.weave(self, &wanted, &others, progress)?;
         }
         Ok(pin)
     }
 
     /// The same for blobs that will be read again and again, in any order: whatever frames they stand in.
-    pub fn prepare_all<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Pin<'_>> {
+    pub fn prepare_all(&self, blobs: &[BlobRef], progress: &dyn Progress) -> Result<Pin<'_>> {
         let (pin, places) = (self.loom.pin(), self.places_of(blobs)?);
-        self.loom.weave(self, &places, &[])?;
+        self.loom.weave(self, &places, &[], progress)?;
         Ok(pin)
     }
 
     /// Where these stand; of those in one delta by grains one does for all.
-    fn places_of<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobRef>) -> Result<Vec<Place>> {
+    fn places_of(&self, blobs: &[BlobRef]) -> Result<Vec<Place>> {
         let places = self.places();
         let (mut found, mut frames, mut beside) = (Vec::new(), HashSet::new(), HashSet::new());
         for blob in blobs {

@@ -8,6 +8,7 @@ use crate::format::content::{self, Entry, INLINE_ENTRIES, ListV1, MAX_LIST_DEPTH
 use crate::format::tree::{self, Node, PartRef, TreeV1};
 use crate::format::wire::{self, Bytes};
 use crate::id::{BlobId, BlobKind, BlobRef};
+use crate::progress::Progress;
 use crate::repo::loom::Pin;
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::session::Session;
@@ -219,13 +220,13 @@ impl Reader {
     }
 
     /// To be asked for before many pieces of a file are read: see [`Reader::prepare`].
-    pub fn prepare_pieces(&self, pieces: &[Piece]) -> Result<Pin<'_>> {
+    pub fn prepare_pieces(&self, pieces: &[Piece], progress: &dyn Progress) -> Result<Pin<'_>> {
         let chunk = |piece: &Piece| match piece.entry {
             Entry::Chunk { id, .. } => Some(BlobRef::new(BlobKind::Chunk, id)),
             _ => None,
         };
         let chunks: Vec<BlobRef> = pieces.iter().filter_map(chunk).collect();
-        self.prepare(&chunks)
+        self.prepare(&chunks, progress)
     }
 
     /// A chunk of a content list, its length checked too.

@@ -142,7 +142,10 @@ impl<'r> Team<'r> {
 
     fn open(&self) -> Done<Phase<'r>> {
         self.task.refuse_if_open()?;
-        let kept = self.task.dir.run.reader.prepare_pieces(&self.pieces)?;
+        let kept = {
+            let run = self.task.dir.run;
+            run.reader.prepare_pieces(&self.pieces, run.progress)?
+        };
         self.state().kept = Some(kept);
         Ok(Phase::Write(Arc::new(Temp::open(&self.task, &self.pieces, self.len)?)))
     }

@@ -13,6 +13,7 @@ use crate::format::record::SqliteCaptureV1;
 use crate::format::tree::{EXT_SQLITE, Node, NodeKind};
 use crate::format::wire;
 use crate::id::BlobId;
+use crate::progress::Progress;
 
 /// Databases whose units are compared.
 const MAX_COMPARED: usize = 8;
@@ -39,8 +40,9 @@ impl<'a> Ancestry<'a> {
         node: &Node,
         ids: &[BlobId],
         unit: u64,
+        progress: &'a dyn Progress,
     ) -> Option<Arc<Old<'a>>> {
-        let old = |node: &Node| Old::of(node, self.session(), self.reader()).map(Arc::new);
+        let old = |node: &Node| Old::of(node, self.session(), self.reader(), progress).map(Arc::new);
         if let Some(named) = self.named_for(path) {
             return named.and_then(|node| old(&node));
         }

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use crate::codec::grains::{GRAIN_BYTES, grains_of};
 use crate::error::{Error, Result};
 use crate::id::{ObjectName, PackId};
+use crate::progress::Progress;
 use crate::repo::index::Place;
 use crate::repo::reader::Reader;
 pub use plan::{Failure, Failures};
@@ -209,6 +210,7 @@ impl Loom {
         reader: &Reader,
         wanted: &[Place],
         others: &[Place],
+        progress: &dyn Progress,
     ) -> Result<(Arc<Cloth>, Failures)> {
         let nested = WEAVES.get();
         let _one = (!nested).then(|| self.weaving.lock().unwrap_or_else(|e| e.into_inner()));
@@ -220,7 +222,7 @@ impl Loom {
             cloth.clone()
         };
         let _weaving = Weaving::begin();
-        let failures = plan::weave(reader, &cloth, wanted, others)?;
+        let failures = plan::weave(reader, &cloth, wanted, others, progress)?;
         Ok((cloth, failures))
     }
 }

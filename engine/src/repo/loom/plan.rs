@@ -13,6 +13,7 @@ use crate::error::{Error, Malformed, Result};
 use crate::format::content::{Entry, MAX_LIST_DEPTH};
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName};
+use crate::progress::Progress;
 use crate::repo::frames;
 use crate::repo::index::{Place, Places};
 use crate::repo::plain::Plain;
@@ -45,9 +46,21 @@ struct Job {
     by_grains: bool,
     /// Offset and length of the blobs that are wanted, of a frame that is not by grains.
     blobs: Vec<(u32, u32)>,
-    /// What the edges stand for, in order, with its length.
-    bases: Vec<(BlobRef, Spot, u32)>,
+    /// What the edges stand for, in order.
+    bases: Vec<Bases>,
 }
+
+/// A blob that a frame is decoded against.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    blob: BlobRef,
+    spot: Spot,
+    len: u32,
+}
+
+/// A run of them. What a list describes is kept once for all frames that name it: after a VACUUM each frame stands on
+/// most of a database.
+type Bases = Arc<[Base]>;
 
 struct Plan<'a> {
     reader: &'a Reader,
@@ -59,11 +72,20 @@ struct Plan<'a> {
     todo: Vec<FrameKey>,
     /// Copies that were taken, and others that stand in frames of the plan.
     copies: HashMap<BlobRef, (Spot, u32)>,
+    /// What lists describe, from copies below a height.
+    lists: HashMap<BlobId, (u8, Bases)>,
     failures: Failures,
+    progress: &'a dyn Progress,
 }
 
 /// Decodes what is wanted and what that stands on. An error is the user's wish to stop, or no room.
-pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Place], others: &[Place]) -> Result<Failures> {
+pub fn weave(
+    reader: &Reader,
+    cloth: &Cloth,
+    wanted: &[Place],
+    others: &[Place],
+    progress: &dyn Progress,
+) -> Result<Failures> {
     let mut bad = HashSet::new();
     let mut failures = Failures::new();
     for _ in 0..ROUNDS {
@@ -75,7 +97,9 @@ pub fn weave(reader: &Reader, cloth: &Cloth, wanted: &[Place], others: &[Place])
             jobs: HashMap::new(),
             todo: Vec::new(),
             copies: HashMap::new(),
+            lists: HashMap::new(),
             failures: Failures::new(),
+            progress,
         };
         for place in wanted {
             plan.add(place)?;
@@ -191,52 +215,67 @@ impl Plan<'_> {
         Ok(())
     }
 
-    #[allow(clippy::type_complexity)]
-    fn bases(
-        &mut self,
-        edges: &[Edge],
-        height: u8,
-    ) -> Result<std::result::Result<Vec<(BlobRef, Spot, u32)>, Failure>> {
-        let mut bases = Vec::with_capacity(edges.len());
+    /// What edges of a frame of this height stand for; the inner error is why it cannot be had.
+    fn bases(&mut self, edges: &[Edge], height: u8) -> Result<std::result::Result<Vec<Bases>, Failure>> {
+        let (mut all, mut run, mut count) = (Vec::new(), Vec::new(), 0);
         for edge in edges {
-            let blobs = match self.blobs_of(edge, height)? {
-                Ok(blobs) => blobs,
-                Err(failure) => return Ok(Err(failure)),
-            };
-            for blob in blobs {
-                if bases.len() == MAX_BASES {
-                    return Ok(Err(Failure::Own("has bases over the limit".into())));
-                }
-                match self.base(&blob, height)? {
-                    Some((spot, len)) => bases.push((blob, spot, len)),
-                    None => {
-                        let reason = "no copy of it below the frame that needs it can be read";
-                        return Ok(Err(Failure::Base(blob, reason.into())));
+            let found = match (edge.how, BlobKind::from_byte(edge.kind)) {
+                (0, Some(kind)) => self.these(&[BlobRef::new(kind, edge.id)], height)?,
+                (1, Some(BlobKind::List)) => match self.of_list(edge.id, height)? {
+                    Ok(described) => {
+                        count += described.len();
+                        all.extend([std::mem::take(&mut run).into(), described]);
+                        Ok(Vec::new())
                     }
-                }
+                    Err(failure) => Err(failure),
+                },
+                _ => Err(Failure::Own(format!("has an edge of kind {}/{}", edge.how, edge.kind))),
+            };
+            match found {
+                Ok(found) => run.extend(found),
+                Err(failure) => return Ok(Err(failure)),
+            }
+            if count + run.len() > MAX_BASES {
+                return Ok(Err(Failure::Own("has bases over the limit".into())));
             }
         }
-        Ok(Ok(bases))
+        all.push(run.into());
+        Ok(Ok(all))
     }
 
-    /// The blobs that an edge stands for.
-    fn blobs_of(&self, edge: &Edge, height: u8) -> Result<std::result::Result<Vec<BlobRef>, Failure>> {
-        let kind = BlobKind::from_byte(edge.kind);
-        match (edge.how, kind) {
-            (0, Some(kind)) => Ok(Ok(vec![BlobRef::new(kind, edge.id)])),
-            (1, Some(BlobKind::List)) => {
-                let mut out = Vec::new();
-                match self.described(edge.id, height, 0, &mut out) {
-                    Ok(_) => Ok(Ok(out)),
-                    Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
-                    Err(error) => {
-                        let list = BlobRef::new(BlobKind::List, edge.id);
-                        Ok(Err(Failure::Base(list, error.to_string())))
-                    }
-                }
-            }
-            _ => Ok(Err(Failure::Own(format!("has an edge of kind {}/{}", edge.how, edge.kind)))),
+    fn these(&mut self, blobs: &[BlobRef], height: u8) -> Result<std::result::Result<Vec<Base>, Failure>> {
+        let mut found = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            let Some((spot, len)) = self.base(blob, height)? else {
+                let reason = "no copy of it below the frame that needs it can be read";
+                return Ok(Err(Failure::Base(*blob, reason.into())));
+            };
+            found.push(Base { blob: *blob, spot, len });
         }
+        Ok(Ok(found))
+    }
+
+    fn of_list(&mut self, list: BlobId, height: u8) -> Result<std::result::Result<Bases, Failure>> {
+        // What stands below one frame stands below all that are no lower.
+        if let Some((_, known)) = self.lists.get(&list).filter(|(made_for, _)| height >= *made_for) {
+            return Ok(Ok(known.clone()));
+        }
+        let mut blobs = Vec::new();
+        match self.described(list, height, 0, &mut blobs) {
+            Ok(_) => {}
+            Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => return Err(error),
+            Err(error) => {
+                return Ok(Err(Failure::Base(BlobRef::new(BlobKind::List, list), error.to_string())));
+            }
+        }
+        Ok(match self.these(&blobs, height)? {
+            Ok(found) => {
+                let found: Bases = found.into();
+                self.lists.insert(list, (height, found.clone()));
+                Ok(found)
+            }
+            Err(failure) => Err(failure),
+        })
     }
 
     /// The chunks that a list describes, appended to `out`; gives their length. Every list that is read has some,
@@ -295,6 +334,7 @@ impl Plan<'_> {
         let work = || -> Result<()> {
             let _weaving = Weaving::begin();
             while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.progress.check()?;
                 let Some(job) = self.jobs.get(key) else { continue };
                 let made = self.decode(key, job)?;
                 done.lock().unwrap_or_else(|e| e.into_inner()).push((*key, made));
@@ -356,7 +396,7 @@ impl Plan<'_> {
         let damaged = |e: Malformed| e.of(format!("{}, frame at {}", job.object, job.place.offset));
         let mut bases = Vec::with_capacity(job.bases.len());
         let mut first = 0usize;
-        for (blob, spot, len) in &job.bases {
+        for Base { blob, spot, len } in job.bases.iter().flat_map(|run| run.iter()) {
             let Some(threads) = self.cloth.threads(spot) else {
                 let why = match self.failures.get(&spot.0) {
                     Some(Failure::Own(why)) => why.clone(),
@@ -365,12 +405,12 @@ impl Plan<'_> {
                 };
                 return Ok(Made::Nothing(Failure::Base(*blob, why)));
             };
-            bases.push(Base { first, len: *len as usize, threads });
+            bases.push(Woven { first, len: *len as usize, threads });
             first += grains_of(*len as usize);
         }
-        let bases = Bases(bases);
+        let bases = Grains(bases);
         let encoded = frames::fetch_encoded(self.reader.repo(), &job.object, job.epoch, &job.place)?;
-        let lens: Vec<u32> = job.bases.iter().map(|(.., len)| *len).collect();
+        let lens: Vec<u32> = job.bases.iter().flat_map(|run| run.iter()).map(|base| base.len).collect();
         let plain_len = job.place.plain_len as usize;
         let recipe = Recipe::read(&encoded, &lens, plain_len).map_err(damaged)?;
         let mut prefix = Vec::with_capacity(recipe.prefix.len() * GRAIN_BYTES);
@@ -406,22 +446,23 @@ enum Made {
     Nothing(Failure),
 }
 
-struct Base {
+/// A base that was decoded: the number of its first grain, its length, and where it lies.
+struct Woven {
     first: usize,
     len: usize,
     threads: Threads,
 }
 
-impl Base {
+impl Woven {
     fn grain_len(&self, within: usize) -> usize {
         self.len.saturating_sub(within * GRAIN_BYTES).min(GRAIN_BYTES)
     }
 }
 
-struct Bases(Vec<Base>);
+struct Grains(Vec<Woven>);
 
-impl Bases {
-    fn find(&self, grain: u32) -> Result<(&Base, usize)> {
+impl Grains {
+    fn find(&self, grain: u32) -> Result<(&Woven, usize)> {
         let grain = grain as usize;
         let after = self.0.partition_point(|base| base.first <= grain);
         let base = after.checked_sub(1).map(|at| &self.0[at]).filter(|b| grain - b.first < grains_of(b.len));

@@ -81,7 +81,14 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             }
             if paged.gatherer.is_none() {
                 let path = large.file.at.path().as_os_str().as_bytes();
-                let old = self.tools.ancestry.database(path, before.node, &large.file.node, &ids, paged.unit);
+                let old = self.tools.ancestry.database(
+                    path,
+                    before.node,
+                    &large.file.node,
+                    &ids,
+                    paged.unit,
+                    self.tools.progress,
+                );
                 paged.gatherer = Some(Gatherer::new(self.tools.session, old));
             }
             for ((offset, bytes), id) in units.iter().zip(ids) {

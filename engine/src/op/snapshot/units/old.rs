@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::content::{Entry, MAX_LIST_DEPTH};
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
+use crate::progress::Progress;
 use crate::repo::loom::Pin;
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::session::Session;
@@ -46,6 +47,7 @@ pub struct OldList {
 pub struct Old<'a> {
     session: &'a Session,
     reader: &'a Reader,
+    progress: &'a dyn Progress,
     units: Vec<OldUnit>,
     lists: Vec<OldList>,
     anchors: OnceLock<Anchors>,
@@ -54,10 +56,16 @@ pub struct Old<'a> {
 
 impl<'a> Old<'a> {
     /// Of a node; `None` if its content cannot be read, or there is none.
-    pub fn of(node: &Node, session: &'a Session, reader: &'a Reader) -> Option<Self> {
+    pub fn of(
+        node: &Node,
+        session: &'a Session,
+        reader: &'a Reader,
+        progress: &'a dyn Progress,
+    ) -> Option<Self> {
         let mut all = Self {
             session,
             reader,
+            progress,
             units: Vec::new(),
             lists: Vec::new(),
             anchors: OnceLock::new(),
@@ -153,7 +161,7 @@ impl<'a> Old<'a> {
     /// These will be wanted soon: it is quicker to have them decoded together.
     pub fn prepare(&self, which: impl Iterator<Item = usize>) -> Result<()> {
         let blobs: Vec<BlobRef> = which.map(|at| self.units[at].blob()).collect();
-        let kept = self.reader.prepare_all(&blobs)?;
+        let kept = self.reader.prepare_all(&blobs, self.progress)?;
         *self.kept.lock().unwrap_or_else(|e| e.into_inner()) = Some(kept);
         Ok(())
     }
