@@ -12,7 +12,7 @@ const SEEK: u64 = 3;
 /// What a writer wants coded.
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
-    /// As [`Recipe::grains`].
+    /// As [`super::Recipe::grains`].
     pub grains: Vec<u32>,
     /// For each grain of the plaintext that is new: the grain of the bases that stood in its place, which joins
     /// the prefix; or [`NEW`].
