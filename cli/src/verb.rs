@@ -2,7 +2,9 @@
 
 mod cat;
 mod check;
+mod diff;
 mod dump;
+mod find;
 mod forget;
 mod init;
 mod key;
@@ -18,11 +20,12 @@ mod rewrite;
 mod snapshot;
 mod snapshots;
 mod sqlite;
+mod stats;
 mod tag;
 mod verify;
 mod version;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::args::Command;
 use crate::exit::{Exit, Failure};
@@ -35,6 +38,9 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Snapshot(args) => snapshot::run(*args, p),
         Command::Snapshots(args) => snapshots::run(&args, p),
         Command::Ls(args) => ls::run(&args, p),
+        Command::Find(args) => find::run(args, p),
+        Command::Diff(args) => diff::run(&args, p),
+        Command::Stats(args) => stats::run(&args, p),
         Command::Restore(args) => restore::run(args, p),
         Command::Dump(args) => dump::run(&args, p),
         Command::Forget(args) => forget::run(&args, p),
@@ -51,6 +57,14 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Repair(command) => repair::run(&command, p),
         Command::Cat(args) => cat::run(&args, p),
         Command::Version(_) => version::run(p),
+    }
+}
+
+/// Bytes as JSON text; where they are not UTF-8, exactly as hexadecimal beside it.
+fn put_bytes(object: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
+    object.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
+    if std::str::from_utf8(bytes).is_err() {
+        object.insert(format!("{key}_hex"), ballast::id::to_hex(bytes).into());
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
 
-use super::FilterArgs;
+use super::{LookArgs, SeveralArgs};
 
 const SNAPSHOTS: &str = "\
 Examples:
@@ -20,7 +20,7 @@ Exit codes: 0 done; 3 done, but a snapshot is damaged (it is named); 1 failed;
 #[command(after_help = SNAPSHOTS)]
 pub struct SnapshotsArgs {
     #[command(flatten)]
-    pub filter: FilterArgs,
+    pub filter: SeveralArgs,
 
     /// Only the newest N of each host and paths
     #[arg(long, value_name = "N")]
@@ -56,7 +56,7 @@ pub struct LsArgs {
     pub recursive: bool,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
-    pub filter: FilterArgs,
+    pub filter: LookArgs,
 }
 
 const DUMP: &str = "\
@@ -84,7 +84,7 @@ pub struct DumpArgs {
     pub salvage: bool,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
-    pub filter: FilterArgs,
+    pub filter: LookArgs,
 }
 
 const CAT: &str = "\

@@ -29,8 +29,8 @@ pub fn run(args: &ForgetArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     refuse_what_cannot_be_meant(args, keeps)?;
     let repo = connect::open(p)?;
     let mut options = options;
-    options.ids = whom::ids(&repo, &args.snapshots, &options.filter)?;
-    options.policy.ids = whom::ids(&repo, &args.keep.keep_id, &options.filter)?;
+    options.ids = whom::ids(p, &repo, &args.snapshots, &options.filter)?;
+    options.policy.ids = whom::ids(p, &repo, &args.keep.keep_id, &options.filter)?;
     let meter = Meter::start(p);
     let outcome = forget::run(&repo, &options, &meter);
     meter.end(0, &[]);

@@ -10,6 +10,7 @@ use ballast::op::ls::{self, Listed};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use super::put_bytes;
 use crate::args::LsArgs;
 use crate::connect;
 use crate::exit::{Exit, Failure};
@@ -21,9 +22,9 @@ use crate::{time, whom};
 /// Runs it.
 pub fn run(args: &LsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
-    let filter = whom::filter(p.io, &args.filter)?;
+    let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
-    let snapshot = whom::find(&repo, &word, &filter)?.id;
+    let snapshot = whom::find(p, &repo, &word, &filter)?.id;
     let recursive = args.recursive || path.is_none();
     let path = path.filter(|path| path != b"/");
     let zone = p.io.zone.clone();
@@ -65,7 +66,7 @@ fn unwritten(error: io::Error) -> Error {
     Error::io("standard output", error)
 }
 
-fn kind_letter(kind: NodeKind) -> char {
+pub fn kind_letter(kind: NodeKind) -> char {
     match kind {
         NodeKind::File => '-',
         NodeKind::Directory => 'd',
@@ -128,14 +129,6 @@ fn capture_word(node: &Node) -> Value {
         CAPTURE_PLAIN_LIVE => "plain_live".into(),
         CAPTURE_SQLITE => "sqlite".into(),
         other => other.into(),
-    }
-}
-
-/// Bytes as JSON text; where they are not UTF-8, exactly as hexadecimal beside it.
-fn put_bytes(object: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
-    object.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
-    if std::str::from_utf8(bytes).is_err() {
-        object.insert(format!("{key}_hex"), ballast::id::to_hex(bytes).into());
     }
 }
 

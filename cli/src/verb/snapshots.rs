@@ -17,7 +17,7 @@ use crate::{time, whom};
 
 /// Runs it.
 pub fn run(args: &SnapshotsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
-    let filter = whom::filter(p.io, &args.filter)?;
+    let filter = whom::several(p.io, &args.filter)?;
     let repo = connect::open(p)?;
     let mut report = list::run(&repo, &filter)?;
     connect::notices(p, &repo);

@@ -118,3 +118,12 @@ impl<'a> Command<'a> {
 pub fn bare(args: &[&str]) -> Outcome {
     Command::default().run(args)
 }
+
+/// A new repository whose password is quickly tried: for tests of many commands.
+pub fn quick(repo: &Path, password: &str) {
+    use ballast::repo::{InitOptions, OpenOptions, Repository};
+    let store = std::sync::Arc::new(ballast::store::local::LocalStore::new(repo).unwrap());
+    let options = InitOptions { kdf: ballast::crypto::kdf::CHEAP, ..InitOptions::default() };
+    let open = OpenOptions { cache_dir: None, ..OpenOptions::default() };
+    Repository::init(store, password.as_bytes(), &options, &open, Surroundings::system()).unwrap();
+}
