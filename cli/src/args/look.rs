@@ -10,19 +10,28 @@ const SNAPSHOTS: &str = "\
 Examples:
   ballast snapshots
   ballast snapshots --latest 1 --tag weekly
+  ballast snapshots --group-by '' --since 30d
   ballast snapshots --json | jq -r '.snapshots[-1].id'
 
 Exit codes: 0 done; 3 done, but a snapshot is damaged (it is named); 1 failed;
 10 no repository; 12 wrong password.";
 
-/// List snapshots, by host and paths, oldest first
+/// List snapshots, in groups, oldest first
 #[derive(Debug, Args)]
 #[command(after_help = SNAPSHOTS)]
 pub struct SnapshotsArgs {
+    /// Only these: the beginnings of their ids, `latest`, `latest~1`, @7d
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<String>,
+
     #[command(flatten)]
     pub filter: SeveralArgs,
 
-    /// Only the newest N of each host and paths
+    /// Show together what is the same in these: host, paths, tags; '' = one list
+    #[arg(short = 'g', long, value_name = "WHAT", default_value = "host,paths")]
+    pub group_by: String,
+
+    /// Only the newest N of each group
     #[arg(long, value_name = "N")]
     pub latest: Option<usize>,
 }

@@ -84,7 +84,7 @@ fn refuse_what_cannot_be_meant(args: &ForgetArgs, keeps: bool) -> Result<(), Fai
     }
 }
 
-fn group_by(text: &str) -> Result<GroupBy, Failure> {
+pub fn group_by(text: &str) -> Result<GroupBy, Failure> {
     let mut by = GroupBy { host: false, paths: false, tags: false };
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word {

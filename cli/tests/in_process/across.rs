@@ -60,7 +60,16 @@ fn words_for_snapshots() {
     assert_eq!(count(&["--since", "2025-04-02"]), 2);
     assert_eq!(count(&["--since", "2025-04-02", "--before", "2025-04-03"]), 1);
     assert_eq!(count(&["--since", "1h"]), 0);
+    assert_eq!(count(&["latest", "latest~2"]), 2);
+    assert_eq!(run(&repo, &["snapshots", "feed"]).code, 1);
     assert_eq!(run(&repo, &["tag", "add", "x", "latest~1"]).code, 0);
+    let by_tags = run(&repo, &["snapshots", "--group-by", "tags"]);
+    let heads: Vec<&str> = by_tags.out.lines().filter(|l| !l.starts_with(' ') && !l.is_empty()).collect();
+    assert_eq!(heads, ["no tags", "tagged x", "3 snapshots"], "{}", by_tags.out);
+    assert!(by_tags.out.contains(&top) && by_tags.out.contains("Host"), "{}", by_tags.out);
+    assert!(run(&repo, &["snapshots", "-g", ""]).out.starts_with("ID"));
+    assert_eq!(count(&["--latest", "1", "-g", "tags"]), 2);
+    assert_eq!(run(&repo, &["snapshots", "-g", "colour"]).code, 2);
     assert_eq!(
         run(&repo, &["snapshots", "--tag", "x", "--json"]).json()["snapshots"][0]["time"],
         "2025-04-02T00:00:00Z"
