@@ -14,6 +14,7 @@ use ballast::progress::Silent;
 use ballast::repo::{OpenOptions, Repository};
 use ballast::store::local::LocalStore;
 use rustix::process::{Pid, Signal, kill_process};
+use support::days::{Shape, grain_frames};
 use support::world::{all, fast_temp, forget};
 use support::{PASSWORD, Seen, assert_same, bytes, identity, look, of, open_at, put, surroundings, tiny};
 
@@ -46,6 +47,11 @@ impl Scene {
         scene
     }
 
+    fn live(&self, day: u64) {
+        let shape = Shape { first: 900, daily: 30, edited: 8, deleted: 4, ..Shape::default() };
+        shape.write(&self.source.join("chat.db"), day);
+    }
+
     fn spawn(&self, verb: &str) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
         command.arg(verb).args([&self.repo, &self.cache]).stderr(Stdio::piped());
@@ -62,8 +68,9 @@ impl Scene {
         open_at(Arc::new(LocalStore::new(&self.repo).unwrap()), &options).unwrap()
     }
 
-    /// Changes a third of the source.
+    /// Changes a third of the source, and a database as a day does.
     fn edit(&self, round: u64) {
+        self.live(round);
         for n in 0..3 {
             let path = self.source.join(format!("d{n}/f{}", (round + n) % 8));
             drop(fs::remove_file(&path));
@@ -149,6 +156,7 @@ fn kills(rounds: u64) {
             scene.assert_whole();
         }
     }
+    assert!(!grain_frames(&scene.open()).is_empty(), "days of the database stand on one another");
     // How many were killed in time is for the machine to say.
     assert!(killed > rounds / 4 && of_prune > 0, "{killed} of {rounds} killed, {of_prune} prunes");
 }
