@@ -12,6 +12,8 @@ use crate::id::{ObjectKind, ObjectName};
 pub struct Recorded {
     /// What was asked.
     pub call: Call,
+    /// Where a range that was read begins.
+    pub offset: u64,
     /// Bytes written, or read on success.
     pub bytes: u64,
     /// Did it succeed?
@@ -66,7 +68,17 @@ impl RecordStore {
         result: StoreResult<T>,
         bytes: impl FnOnce(Option<&T>) -> u64,
     ) -> StoreResult<T> {
-        let recorded = Recorded { call, bytes: bytes(result.as_ref().ok()), ok: result.is_ok() };
+        self.note_at(call, 0, result, bytes)
+    }
+
+    fn note_at<T>(
+        &self,
+        call: Call,
+        offset: u64,
+        result: StoreResult<T>,
+        bytes: impl FnOnce(Option<&T>) -> u64,
+    ) -> StoreResult<T> {
+        let recorded = Recorded { call, offset, bytes: bytes(result.as_ref().ok()), ok: result.is_ok() };
         self.recorded().push(recorded);
         result
     }
@@ -98,7 +110,8 @@ impl Store for RecordStore {
     }
 
     fn get_range(&self, name: &ObjectName, offset: u64, len: usize) -> StoreResult<Vec<u8>> {
-        self.note(Call::on(Method::GetRange, name), self.inner.get_range(name, offset, len), length)
+        let result = self.inner.get_range(name, offset, len);
+        self.note_at(Call::on(Method::GetRange, name), offset, result, length)
     }
 
     fn stat(&self, name: &ObjectName) -> StoreResult<ObjectStat> {
@@ -158,7 +171,7 @@ mod tests {
         assert_eq!(store.bytes(Method::Put, None), 5);
         assert_eq!(store.bytes(Method::GetRange, Some(ObjectKind::Config)), 3);
         assert_eq!(store.count(Method::List, Some(ObjectKind::Index)), 0);
-        let failed = Recorded { call: Call::on(Method::Get, &config), bytes: 0, ok: false };
+        let failed = Recorded { call: Call::on(Method::Get, &config), offset: 0, bytes: 0, ok: false };
         assert_eq!(store.matching(Method::Get, None), [failed]);
         assert_eq!(store.take().len(), 4);
         assert!(store.calls().is_empty());

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use support::database::{Killed, create, state, step};
 
-use super::untouched::{cut_off, interrupted};
+use super::untouched::{interrupted, left_behind};
 use crate::{LARGE, WORKER, temp};
 
 /// Mounts of one's own for one command.
@@ -58,12 +58,7 @@ fn closed() {
 fn left_by_a_process_that_died() {
     for suffixes in [&["", "-wal"][..], &["", "-wal", "-shm"]] {
         let (_dir, top) = temp();
-        let other = tempfile::tempdir().unwrap();
-        let path = other.path().join("db");
-        drop(create(&path, true, LARGE));
-        let owner = Killed::start(WORKER, &["open", path.to_str().unwrap()]);
-        cut_off(other.path(), &top.join("source"), suffixes);
-        drop(owner);
+        left_behind(&top, LARGE, suffixes);
         for mount in [MOUNT, MEDIUM] {
             assert!(matches!(captured(&top, mount), None | Some(1)), "{suffixes:?} {mount}");
         }

@@ -42,11 +42,21 @@ fn seen(dir: &Path) -> Seen {
 }
 
 /// Copies the files of a database as a power cut would leave them.
-pub fn cut_off(from: &Path, to: &Path, suffixes: &[&str]) {
+fn cut_off(from: &Path, to: &Path, suffixes: &[&str]) {
     for suffix in suffixes {
         let name = |dir: &Path| dir.join(format!("db{suffix}"));
         std::fs::copy(name(from), name(to)).unwrap();
     }
+}
+
+/// A database with a log, in `source`, whose owner died with it open.
+pub fn left_behind(top: &Path, filler: usize, suffixes: &[&str]) {
+    let other = tempfile::tempdir().unwrap();
+    let path = other.path().join("db");
+    drop(create(&path, true, filler));
+    let owner = Killed::start(WORKER, &["open", path.to_str().unwrap()]);
+    cut_off(other.path(), &top.join("source"), suffixes);
+    drop(owner);
 }
 
 /// The state of an image; the source is the same before and after, and nothing stays anywhere.
@@ -91,12 +101,7 @@ fn a_log_without_an_owner() {
     for filler in [0, LARGE] {
         for suffixes in [&["", "-wal"][..], &["", "-wal", "-shm"]] {
             let (_dir, top) = temp();
-            let other = tempfile::tempdir().unwrap();
-            let path = other.path().join("db");
-            drop(create(&path, true, filler));
-            let owner = Killed::start(WORKER, &["open", path.to_str().unwrap()]);
-            cut_off(other.path(), &top.join("source"), suffixes);
-            drop(owner);
+            left_behind(&top, filler, suffixes);
             assert_eq!(captured(&top), 1, "{suffixes:?}");
         }
     }

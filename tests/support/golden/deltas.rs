@@ -226,19 +226,23 @@ fn items(week: u64) -> Vec<Item> {
     ]
 }
 
-/// Makes the repository in `dir` and gives the text of `EXPECTED`.
-pub fn build(dir: &Path) -> Result<String> {
+/// An empty repository, whose chunks are long enough that snapshots store them as differences.
+pub fn init(dir: &Path, seed: u64) -> Result<Repository> {
     let store: Arc<dyn Store> = Arc::new(Serial(LocalStore::new(dir)?));
     let options = InitOptions {
         kdf: kdf::CHEAP,
         label: "first".into(),
-        // Long enough that snapshots store them as differences.
         cut: CutParams { version: 2, min: 8 << 10, avg: 16 << 10, max: 32 << 10 },
         data_pack_min_bytes: 16 << 10,
         data_pack_max_bytes: 48 << 10,
         reserve_bytes: 0,
     };
-    let repo = Repository::init(store, PASSWORDS[0], &options, &open_options(), seeded::surroundings(2027))?;
+    Repository::init(store, PASSWORDS[0], &options, &open_options(), seeded::surroundings(seed))
+}
+
+/// Makes the repository in `dir` and gives the text of `EXPECTED`.
+pub fn build(dir: &Path) -> Result<String> {
+    let repo = init(dir, 2027)?;
     repo.add_key(PASSWORDS[1], "second", &kdf::CHEAP)?;
     let mut expected = String::from(HEAD);
     let (mut parent, mut past) = (None, Past::default());

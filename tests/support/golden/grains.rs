@@ -320,16 +320,7 @@ fn database(builder: &Builder<'_>, name: &'static str, day: usize, images: &RefC
 
 /// Makes the repository in `dir` and gives the text of `EXPECTED`.
 pub fn build(dir: &Path) -> Result<String> {
-    let store: Arc<dyn Store> = Arc::new(Serial(LocalStore::new(dir)?));
-    let options = InitOptions {
-        kdf: kdf::CHEAP,
-        label: "first".into(),
-        cut: CutParams { version: 2, min: 8 << 10, avg: 16 << 10, max: 32 << 10 },
-        data_pack_min_bytes: 16 << 10,
-        data_pack_max_bytes: 48 << 10,
-        reserve_bytes: 0,
-    };
-    let repo = Repository::init(store, PASSWORDS[0], &options, &open_options(), seeded::surroundings(2028))?;
+    let repo = deltas::init(dir, 2028)?;
     assert_eq!(repo.config().sqlite_unit_bytes as usize, UNIT_BYTES);
     repo.add_key(PASSWORDS[1], "second", &kdf::CHEAP)?;
     let mut expected = String::from(HEAD);
