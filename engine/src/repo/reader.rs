@@ -11,122 +11,40 @@
 //! waits at most for frames of lesser height, so no two can wait for each other; who weaves ([`loom`]), for
 //! which others may wait while they decode, waits for none.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+mod shelf;
+mod woven;
+
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use crate::codec;
 use crate::error::{Error, Malformed, Result};
 use crate::format::content::{Entry, ListV1, MAX_LIST_DEPTH};
 use crate::format::frame::Edge;
-use crate::id::{BlobId, BlobKind, BlobRef, ObjectName, PackId};
-use crate::progress::{Progress, Silent};
+use crate::id::{BlobId, BlobKind, BlobRef, ObjectName};
 use crate::repo::Repository;
 use crate::repo::frames::{self, FrameHead, SealedFrame};
 use crate::repo::holdings::Holdings;
 use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::{Index, Place, Places};
 use crate::repo::ledger::Ledger;
-use crate::repo::loom::{self, Failure, Loom, Pin};
+use crate::repo::loom::{self, Loom};
 use crate::repo::plain::Plain;
 use crate::repo::trees::read_list;
+
+pub use shelf::BlobBytes;
+use shelf::{Frame, FrameCache, FrameKey};
+use woven::by_grains;
 
 /// Plaintext of frames kept, unless [`Reader::keeping`] says otherwise.
 const CACHE_BYTES: usize = 48 << 20;
 /// Plaintext of all bases of one frame, together.
 pub const MAX_BASE_BYTES: u64 = 64 << 20;
 
-/// A frame's plaintext, which nobody changes any more.
-#[derive(Debug)]
-struct Frame {
-    plain: Plain,
-    /// What it was found to hold from its first byte to its last: a base is wanted by several chunks
-    /// that follow one another, and its id is recomputed for the first.
-    holds: OnceLock<BlobRef>,
-}
-
-impl From<Plain> for Frame {
-    fn from(plain: Plain) -> Self {
-        Self { plain, holds: OnceLock::new() }
-    }
-}
-
-/// The bytes of a blob: a stretch of a frame's plaintext.
-#[derive(Debug, Clone)]
-pub struct BlobBytes {
-    frame: Arc<Frame>,
-    start: usize,
-    end: usize,
-}
-
-impl AsRef<[u8]> for BlobBytes {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl Deref for BlobBytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.frame.plain[self.start..self.end]
-    }
-}
-
 /// Is the frame of a large chunk, which is its own, kept in the cache?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
     Yes,
     No,
-}
-
-/// Pack, offset and height. The height belongs to it: where a repository lies, or is described twice
-/// while it is repaired, one place may be said to hold frames of several heights; each is then only
-/// waited for from above.
-type FrameKey = (PackId, u32, u8);
-
-/// A frame that some thread is decoding; `None` once that failed.
-type InFlight = Arc<OnceLock<Option<Arc<Frame>>>>;
-
-/// Frames by use, oldest out first, and those on their way.
-struct FrameCache {
-    limit_bytes: usize,
-    in_flight: HashMap<FrameKey, InFlight>,
-    frames: HashMap<FrameKey, Arc<Frame>>,
-    order: VecDeque<FrameKey>,
-    bytes: usize,
-}
-
-impl FrameCache {
-    fn new(limit_bytes: usize) -> Self {
-        Self {
-            limit_bytes,
-            in_flight: HashMap::new(),
-            frames: HashMap::new(),
-            order: VecDeque::new(),
-            bytes: 0,
-        }
-    }
-
-    fn get(&self, key: &FrameKey) -> Option<Arc<Frame>> {
-        self.frames.get(key).cloned()
-    }
-
-    fn put(&mut self, key: FrameKey, frame: Arc<Frame>) {
-        if frame.plain.len() > self.limit_bytes / 4 || self.frames.contains_key(&key) {
-            return;
-        }
-        self.bytes += frame.plain.len();
-        self.frames.insert(key, frame);
-        self.order.push_back(key);
-        while self.bytes > self.limit_bytes {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.frames.remove(&oldest).map_or(0, |f| f.plain.len());
-        }
-    }
-}
-
-fn by_grains(place: &Place) -> bool {
-    codec::is_by_grains(place.encoding, place.codec_version) && !place.edges.is_empty()
 }
 
 /// Reads blobs of one repository. Shared by threads.
@@ -295,86 +213,6 @@ impl Reader {
         Ok(BlobBytes { frame, start, end })
     }
 
-    /// A blob of which [`Reader::prepare`] decoded the frame.
-    fn read_prepared(&self, pack: PackId, blob: &BlobRef, place: &Place) -> Result<Option<BlobBytes>> {
-        let key = (pack, place.offset, place.height);
-        if !self.loom.has(key, place) {
-            return Ok(None);
-        }
-        let mut plain = Plain::with_room(place.blob_len as usize);
-        let read = self.loom.read(key, place, plain.bytes_mut())?;
-        // Else the frame itself tells what is wrong.
-        if !read || self.repo.blob_id(blob.kind, &plain) != blob.id {
-            return Ok(None);
-        }
-        let end = plain.len();
-        Ok(Some(BlobBytes { frame: Arc::new(Frame { plain, holds: OnceLock::from(*blob) }), start: 0, end }))
-    }
-
-    /// The same of a blob in a delta by grains.
-    fn read_woven(&self, pack: PackId, blob: &BlobRef, place: &Place) -> Result<BlobBytes> {
-        let key = (pack, place.offset, place.height);
-        let mut plain = Plain::with_room(place.blob_len as usize);
-        if !self.loom.read(key, place, plain.bytes_mut())? {
-            let (cloth, failures) = self.loom.weave(self, std::slice::from_ref(place), &[], &Silent)?;
-            match failures.get(&key) {
-                None => {}
-                Some(Failure::Own(reason)) => return Err(Error::corrupt(ObjectName::from(pack), reason)),
-                Some(Failure::Base(base, reason)) => {
-                    return Err(Error::Missing { blob: base.to_string(), reason: reason.clone() });
-                }
-            }
-            cloth.read(key, place, plain.bytes_mut())?;
-        }
-        if self.repo.blob_id(blob.kind, &plain) != blob.id {
-            let reason = format!("frame at {} holds another {blob}", place.offset);
-            return Err(Error::corrupt(ObjectName::from(pack), reason));
-        }
-        let end = plain.len();
-        let frame = Arc::new(Frame { plain, holds: OnceLock::from(*blob) });
-        Ok(BlobBytes { frame, start: 0, end })
-    }
-
-    /// Decodes what of these blobs stands in deltas by grains, all at once, each frame once: to be asked for before
-    /// many of them are read. What cannot be had is found out when it is read. It is kept while the pin lives.
-    pub fn prepare(&self, blobs: &[BlobRef], progress: &dyn Progress) -> Result<Pin<'_>> {
-        let (pin, places) = (self.loom.pin(), self.places_of(blobs)?);
-        let (wanted, others): (Vec<Place>, Vec<Place>) = places.into_iter().partition(by_grains);
-        if !wanted.is_empty() {
-            self.loom.weave(self, &wanted, &others, progress)?;
-        }
-        Ok(pin)
-    }
-
-    /// The same for blobs that will be read again and again, in any order: whatever frames they stand in.
-    pub fn prepare_all(&self, blobs: &[BlobRef], progress: &dyn Progress) -> Result<Pin<'_>> {
-        let (pin, places) = (self.loom.pin(), self.places_of(blobs)?);
-        self.loom.weave(self, &places, &[], progress)?;
-        Ok(pin)
-    }
-
-    /// Where these stand; of those in one delta by grains one does for all.
-    fn places_of(&self, blobs: &[BlobRef]) -> Result<Vec<Place>> {
-        let places = self.places();
-        let (mut found, mut frames, mut beside) = (Vec::new(), HashSet::new(), HashSet::new());
-        for blob in blobs {
-            if beside.contains(blob) {
-                continue;
-            }
-            let Some(place) = places.places(blob)?.into_iter().next() else { continue };
-            if by_grains(&place) {
-                if !frames.insert((place.pack, place.offset)) {
-                    continue;
-                }
-                let all = places.blobs_at(&place)?;
-                let known = all.iter().filter_map(|b| Some(BlobRef::new(BlobKind::from_byte(b.kind)?, b.id)));
-                beside.extend(known);
-            }
-            found.push(place);
-        }
-        Ok(found)
-    }
-
     fn cache(&self) -> MutexGuard<'_, FrameCache> {
         self.cache.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -500,25 +338,6 @@ impl Reader {
             }
         }
         Ok((SealedFrame { record, bytes }, plain))
-    }
-
-    /// The plaintext of a delta by grains, every blob of it verified; `bytes` are it as it is stored.
-    fn woven_frame(&self, holdings: &Holdings, frame: &FrameRow, bytes: &[u8]) -> Result<Plain> {
-        let (first, blobs) = holdings.inventory.blobs_of(frame);
-        let mut plain = Vec::with_capacity(frame.plain_len as usize);
-        for (copy, blob) in (first..).zip(blobs) {
-            let place = holdings.inventory.place(copy);
-            let kind = BlobKind::from_byte(blob.kind)
-                .ok_or_else(|| Error::corrupt("a frame", format!("holds a blob of kind {}", blob.kind)))?;
-            let epoch = holdings.packs[frame.pack as usize].info.epoch;
-            if plain.is_empty() {
-                // What is copied is what was decoded.
-                frames::open_encoded(&self.repo, epoch, &place, bytes)
-                    .map_err(|e| e.of(format!("a frame at {}", frame.offset)))?;
-            }
-            plain.extend_from_slice(&self.copy_at(&BlobRef::new(kind, blob.id), &place)?);
-        }
-        Ok(plain.into())
     }
 
     /// A list, from a copy of a height below `height`.

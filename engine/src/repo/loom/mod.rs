@@ -14,6 +14,7 @@
 //! it is stored and decoded, and its prefix: some 20 MiB at the usual sizes. What was decoded is kept for the
 //! reader's next wish until it is more than [`MAX_SPOOL_BYTES`] or [`MAX_FRAMES`] and nobody holds a [`Pin`].
 
+mod decode;
 mod plan;
 mod spool;
 

@@ -1,23 +1,20 @@
-//! Which frames are to be decoded for what is wanted, and in which order; and their decoding.
+//! Which frames are to be decoded for what is wanted, and in which order.
 
 use std::collections::{HashMap, HashSet, hash_map};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::spool::{At, STEP_BYTES};
-use super::{Cloth, FrameKey, Spot, Threads, Weaving};
+use super::decode::Made;
+use super::{Cloth, FrameKey, Spot, Weaving};
 use crate::codec;
-use crate::codec::grains::{GRAIN_BYTES, NEW, Recipe, grains_of};
-use crate::error::{Error, Malformed, Result};
+use crate::error::{Error, Result};
 use crate::format::content::{Entry, MAX_LIST_DEPTH};
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef, ObjectName};
 use crate::progress::Progress;
-use crate::repo::frames;
 use crate::repo::index::{Place, Places};
-use crate::repo::plain::Plain;
-use crate::repo::reader::{BlobBytes, Reader};
+use crate::repo::reader::Reader;
 
 /// Rounds with other copies of what could not be decoded.
 const ROUNDS: usize = 4;
@@ -39,43 +36,43 @@ pub enum Failure {
 pub type Failures = HashMap<FrameKey, Failure>;
 
 /// One frame to be decoded.
-struct Job {
-    object: ObjectName,
-    epoch: u16,
-    place: Place,
-    by_grains: bool,
+pub(super) struct Job {
+    pub(super) object: ObjectName,
+    pub(super) epoch: u16,
+    pub(super) place: Place,
+    pub(super) by_grains: bool,
     /// Offset and length of the blobs that are wanted, of a frame that is not by grains.
-    blobs: Vec<(u32, u32)>,
+    pub(super) blobs: Vec<(u32, u32)>,
     /// What the edges stand for, in order.
-    bases: Vec<Bases>,
+    pub(super) bases: Vec<Bases>,
 }
 
 /// A blob that a frame is decoded against.
 #[derive(Debug, Clone, Copy)]
-struct Base {
-    blob: BlobRef,
-    spot: Spot,
-    len: u32,
+pub(super) struct Base {
+    pub(super) blob: BlobRef,
+    pub(super) spot: Spot,
+    pub(super) len: u32,
 }
 
 /// A run of them. What a list describes is kept once for all frames that name it: after a VACUUM each frame stands on
 /// most of a database.
-type Bases = Arc<[Base]>;
+pub(super) type Bases = Arc<[Base]>;
 
-struct Plan<'a> {
-    reader: &'a Reader,
-    places: Arc<dyn Places>,
-    cloth: &'a Cloth,
-    bad: &'a HashSet<FrameKey>,
-    jobs: HashMap<FrameKey, Job>,
+pub(super) struct Plan<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) places: Arc<dyn Places>,
+    pub(super) cloth: &'a Cloth,
+    pub(super) bad: &'a HashSet<FrameKey>,
+    pub(super) jobs: HashMap<FrameKey, Job>,
     /// Frames whose edges were not followed yet.
-    todo: Vec<FrameKey>,
+    pub(super) todo: Vec<FrameKey>,
     /// Copies that were taken, and others that stand in frames of the plan.
-    copies: HashMap<BlobRef, (Spot, u32)>,
+    pub(super) copies: HashMap<BlobRef, (Spot, u32)>,
     /// What lists describe, from copies below a height.
-    lists: HashMap<BlobId, (u8, Bases)>,
-    failures: Failures,
-    progress: &'a dyn Progress,
+    pub(super) lists: HashMap<BlobId, (u8, Bases)>,
+    pub(super) failures: Failures,
+    pub(super) progress: &'a dyn Progress,
 }
 
 /// Decodes what is wanted and what that stands on. An error is the user's wish to stop, or no room.
@@ -352,138 +349,5 @@ impl Plan<'_> {
             })?;
         }
         Ok(done.into_inner().unwrap_or_else(|e| e.into_inner()))
-    }
-
-    fn decode(&self, key: &FrameKey, job: &Job) -> Result<Made> {
-        let made = if job.by_grains { self.by_grains(job) } else { self.plain(key, job) };
-        match made {
-            Err(error) if error.is_ours() => Err(error),
-            Err(Error::Missing { blob, reason }) => {
-                Ok(Made::Nothing(Failure::Own(format!("stands on {blob}: {reason}"))))
-            }
-            Err(error) => Ok(Made::Nothing(Failure::Own(error.to_string()))),
-            Ok(made) => Ok(made),
-        }
-    }
-
-    fn plain(&self, key: &FrameKey, job: &Job) -> Result<Made> {
-        let wanted: u64 = job.blobs.iter().map(|(_, len)| u64::from(*len)).sum();
-        // One of which little is wanted now is kept for the next plan.
-        let plain = if wanted * 2 >= u64::from(job.place.plain_len) {
-            PlainFrame::Own(self.reader.read_frame(&job.object, job.epoch, &job.place)?)
-        } else {
-            PlainFrame::Kept(self.reader.frame_bytes(&job.object, *key, job.epoch, &job.place)?)
-        };
-        let plain: &[u8] = match &plain {
-            PlainFrame::Own(bytes) => bytes,
-            PlainFrame::Kept(bytes) => bytes,
-        };
-        let mut blobs = Vec::with_capacity(job.blobs.len());
-        for (offset, len) in &job.blobs {
-            let start = *offset as usize;
-            let bytes = plain.get(start..start + *len as usize).ok_or_else(|| {
-                Error::corrupt(
-                    &job.object,
-                    format!("frame at {} is shorter than its blobs", job.place.offset),
-                )
-            })?;
-            blobs.push((*offset, *len, self.cloth.spool.append(bytes)?));
-        }
-        Ok(Made::Plain(blobs))
-    }
-
-    fn by_grains(&self, job: &Job) -> Result<Made> {
-        let damaged = |e: Malformed| e.of(format!("{}, frame at {}", job.object, job.place.offset));
-        let mut bases = Vec::with_capacity(job.bases.len());
-        let mut first = 0usize;
-        for Base { blob, spot, len } in job.bases.iter().flat_map(|run| run.iter()) {
-            let Some(threads) = self.cloth.threads(spot) else {
-                let why = match self.failures.get(&spot.0) {
-                    Some(Failure::Own(why)) => why.clone(),
-                    Some(Failure::Base(blob, why)) => format!("it stands on {blob}: {why}"),
-                    None => "it could not be decoded".into(),
-                };
-                return Ok(Made::Nothing(Failure::Base(*blob, why)));
-            };
-            bases.push(Woven { first, len: *len as usize, threads });
-            first += grains_of(*len as usize);
-        }
-        let bases = Grains(bases);
-        let encoded = frames::fetch_encoded(self.reader.repo(), &job.object, job.epoch, &job.place)?;
-        let lens: Vec<u32> = job.bases.iter().flat_map(|run| run.iter()).map(|base| base.len).collect();
-        let plain_len = job.place.plain_len as usize;
-        let recipe = Recipe::read(&encoded, &lens, plain_len).map_err(damaged)?;
-        let mut prefix = Vec::with_capacity(recipe.prefix.len() * GRAIN_BYTES);
-        bases.gather(self.cloth, &recipe.prefix, &mut prefix)?;
-        let mut new = vec![0; recipe.new_bytes];
-        recipe.new_grains(&prefix, &mut new).map_err(damaged)?;
-        drop(prefix);
-        let mut next = if new.is_empty() { 0 } else { self.cloth.spool.append(&new)? };
-        let mut threads: Vec<At> = Vec::with_capacity(recipe.grains.len());
-        for (number, grain) in recipe.grains.iter().enumerate() {
-            if *grain == NEW {
-                threads.push(next);
-                next += (GRAIN_BYTES / STEP_BYTES) as u32;
-                continue;
-            }
-            let wanted = (plain_len - number * GRAIN_BYTES).min(GRAIN_BYTES);
-            let (base, within) = bases.find(*grain)?;
-            let at = base.threads.grain(within).filter(|_| base.grain_len(within) == wanted);
-            threads.push(at.ok_or_else(|| damaged(Malformed::new("copies a grain of another length")))?);
-        }
-        Ok(Made::Woven(threads.into()))
-    }
-}
-
-enum PlainFrame {
-    Own(Plain),
-    Kept(BlobBytes),
-}
-
-enum Made {
-    Woven(Arc<[At]>),
-    Plain(Vec<(u32, u32, At)>),
-    Nothing(Failure),
-}
-
-/// A base that was decoded: the number of its first grain, its length, and where it lies.
-struct Woven {
-    first: usize,
-    len: usize,
-    threads: Threads,
-}
-
-impl Woven {
-    fn grain_len(&self, within: usize) -> usize {
-        self.len.saturating_sub(within * GRAIN_BYTES).min(GRAIN_BYTES)
-    }
-}
-
-struct Grains(Vec<Woven>);
-
-impl Grains {
-    fn find(&self, grain: u32) -> Result<(&Woven, usize)> {
-        let grain = grain as usize;
-        let after = self.0.partition_point(|base| base.first <= grain);
-        let base = after.checked_sub(1).map(|at| &self.0[at]).filter(|b| grain - b.first < grains_of(b.len));
-        let base =
-            base.ok_or_else(|| Error::corrupt("a frame", "names a grain that its bases do not have"))?;
-        Ok((base, grain - base.first))
-    }
-
-    /// Grains one after the other, neighbours of one base at once.
-    fn gather(&self, cloth: &Cloth, grains: &[u32], out: &mut Vec<u8>) -> Result<()> {
-        let mut rest = grains;
-        while let Some(first) = rest.first() {
-            let (base, within) = self.find(*first)?;
-            let most = grains_of(base.len) - within;
-            let count = rest.iter().zip(*first..).take(most).take_while(|(a, b)| **a == *b).count();
-            let len = (base.len - within * GRAIN_BYTES).min(count * GRAIN_BYTES);
-            let from = out.len();
-            out.resize(from + len, 0);
-            cloth.gather(&base.threads, within..within + count, &mut out[from..])?;
-            rest = &rest[count..];
-        }
-        Ok(())
     }
 }
