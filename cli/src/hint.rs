@@ -76,6 +76,9 @@ pub fn wrong_password(source: &Source) -> String {
     }
 }
 
+/// Standard output cannot be written to.
+pub const OUTPUT: &str = "is there room where it goes? what was written so far is not whole";
+
 /// No place was given.
 pub const NO_PLACE: &str = "say where it is: -r DIR, or set BALLAST_REPOSITORY";
 

@@ -2,6 +2,8 @@
 
 mod cat;
 mod check;
+mod completions;
+mod config;
 mod dump;
 mod forget;
 mod init;
@@ -10,6 +12,7 @@ mod key_page;
 mod ledger;
 mod lock;
 mod ls;
+mod man;
 mod prune;
 mod records;
 mod repair;
@@ -50,12 +53,18 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Prune(args) => prune::run(&args, p),
         Command::Repair(command) => repair::run(&command, p),
         Command::Cat(args) => cat::run(&args, p),
+        Command::Config(_) => config::run(p),
+        Command::Completions(args) => completions::run(&args, p),
+        Command::Man(args) => man::run(&args, p),
         Command::Version(_) => version::run(p),
     }
 }
 
-/// Pairs of an id and a reason as objects that say which is which.
+/// Ids with a reason as objects that say which is which.
 fn named(pairs: &Value) -> Value {
-    let one = |pair: &Value| json!({ "id": pair[0], "reason": pair[1] });
+    let one = |pair: &Value| match &pair[2] {
+        Value::Null => json!({ "id": pair[0], "reason": pair[1] }),
+        described => json!({ "id": pair[0], "reason": pair[1], "described": described }),
+    };
     pairs.as_array().map_or(Value::Null, |pairs| pairs.iter().map(one).collect())
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ballast::format::wire::Stamp;
+use ballast::format::wire::{Bytes, Stamp};
 use ballast::op::list::{self, SnapshotInfo};
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
 use crate::args::SnapshotsArgs;
 use crate::connect;
@@ -28,7 +27,8 @@ pub fn run(args: &SnapshotsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         p.warn(&format!("snapshot {} cannot be read: {reason}", id.short()));
     }
     if p.global.json {
-        let value = as_json(&report)?;
+        let mut value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
+        value["unreadable"] = super::named(&value["unreadable"]);
         p.json(&value);
     } else {
         for line in lines(&report.snapshots, p) {
@@ -38,7 +38,7 @@ pub fn run(args: &SnapshotsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     Ok(Exit::with_problems(!report.unreadable.is_empty()))
 }
 
-type Group = (String, Vec<String>);
+type Group = (String, Vec<Bytes>);
 
 fn group_of(snapshot: &SnapshotInfo) -> Group {
     (snapshot.host.clone(), snapshot.paths.clone())
@@ -70,7 +70,7 @@ fn lines(snapshots: &[SnapshotInfo], p: &Printer<'_>) -> Vec<String> {
     }
     let mut out = Vec::new();
     for ((host, paths), members) in &groups {
-        let paths: Vec<_> = paths.iter().map(|path| name(path.as_bytes())).collect();
+        let paths: Vec<_> = paths.iter().map(|path| name(path)).collect();
         out.push(p.style().bold(&format!("{}: {}", name(host.as_bytes()), paths.join(", "))));
         out.extend(table(members, &p.io.zone).lines().into_iter().map(|line| format!("  {line}")));
         out.push(String::new());
@@ -102,16 +102,4 @@ fn table(members: &[&SnapshotInfo], zone: &TimeZone) -> Table {
         ]);
     }
     table
-}
-
-fn as_json(report: &list::ListReport) -> Result<Value, Failure> {
-    let mut snapshots = Vec::new();
-    for info in &report.snapshots {
-        let mut value = serde_json::to_value(info).map_err(|e| Failure::failed(e.to_string()))?;
-        value["time"] = json!(time::exact(Stamp::from_ns(info.time_ns)));
-        snapshots.push(value);
-    }
-    let unreadable: Vec<_> =
-        report.unreadable.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
-    Ok(json!({ "snapshots": snapshots, "unreadable": unreadable }))
 }

@@ -21,8 +21,8 @@ fn databases_are_captured_refused_or_left_alone() {
     let listed = run(&["ls", "-l"]).out;
     assert!(listed.contains("a consistent image of an SQLite database"), "{listed}");
     assert!(!listed.contains("chat.db-wal") && !listed.contains("chat.db-shm"), "{listed}");
-    let json = run(&["ls", "--json"]).json().to_string();
-    assert!(json.contains(r#""capture":"sqlite""#), "{json}");
+    let lines = run(&["ls", "--json"]).json_lines();
+    assert!(lines.iter().any(|line| line["capture"] == "sqlite"), "{lines:?}");
     assert_eq!(take(&["--sqlite", "require"]).code, 0);
 
     let outcome = take(&["--sqlite", "off"]);
@@ -157,14 +157,12 @@ fn sqlite_shows_and_answers() {
     assert!(long.lines().all(|line| line.chars().count() <= 60) && long.contains('…'), "{long}");
     let outcome = shelf.run(&["sqlite", "--json", &of, sql]);
     assert!(!outcome.out.contains('\x1b'));
-    let json = outcome.json();
-    assert_eq!(json["columns"][1], "title");
-    assert_eq!(json["rows"][0][3]["hex"], "00ff");
-    assert_eq!(json["rows"][1][1], "evil \x1b[2J\ttab \\");
-    assert_eq!(
-        shelf.run(&["sqlite", "--json", &of, "SELECT 1 WHERE 0"]).json()["rows"].as_array().unwrap().len(),
-        0
-    );
+    let lines = outcome.json_lines();
+    assert_eq!((lines.len(), &lines[0]["names"][1], &lines[3]["rows"]), (4, &"title".into(), &2.into()));
+    assert_eq!(lines[1]["values"][3]["hex"], "00ff");
+    assert_eq!(lines[2]["values"][1], "evil \x1b[2J\ttab \\");
+    let none = shelf.run(&["sqlite", "--json", &of, "SELECT 1 WHERE 0"]).json_lines();
+    assert_eq!((none.len(), &none[1]["rows"]), (2, &0.into()));
 
     for refused in ["DELETE FROM chat", "SELECT 1; SELECT 2", "ATTACH '/tmp/x' AS x", "nonsense"] {
         let outcome = shelf.run(&["sqlite", &of, refused]);
@@ -180,7 +178,8 @@ fn sqlite_shows_and_answers() {
         &of,
         "SELECT abs(-9223372036854775808 + (id > 'a')) FROM chat ORDER BY id DESC",
     ]);
-    assert_eq!((broken.code, broken.json()["exit_code"].as_u64()), (2, Some(2)));
+    assert_eq!(broken.code, 2);
+    assert_eq!(broken.json_lines().last().unwrap()["exit_code"], 2, "{}", broken.out);
 }
 
 #[test]

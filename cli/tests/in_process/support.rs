@@ -60,11 +60,34 @@ pub struct Outcome {
 impl Outcome {
     /// Standard output as the one JSON object it must be.
     pub fn json(&self) -> Value {
-        let value: Value = serde_json::from_str(&self.out)
-            .unwrap_or_else(|e| panic!("{e}: stdout {:?}, stderr {:?}", self.out, self.err));
-        assert!(value.is_object(), "{}", self.out);
-        value
+        let mut lines = self.json_lines();
+        assert_eq!(lines.len(), 1, "stdout {:?}, stderr {:?}", self.out, self.err);
+        lines.remove(0)
     }
+
+    /// Standard output as objects, one a line; the last one says how it ended.
+    pub fn json_lines(&self) -> Vec<Value> {
+        let lines = objects(&self.out);
+        let (last, before) = lines.split_last().unwrap_or_else(|| panic!("stderr {:?}", self.err));
+        let end = |line: &Value| line["message_type"] == "summary" || line["message_type"] == "error";
+        assert!(end(last) && !before.iter().any(end), "{}", self.out);
+        lines
+    }
+
+    /// Standard error as objects, one a line.
+    pub fn err_lines(&self) -> Vec<Value> {
+        objects(&self.err)
+    }
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    let object = |line: &str| {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?} in {text:?}"));
+        assert!(value["message_type"].is_string(), "{line}");
+        value
+    };
+    assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+    text.lines().map(object).collect()
 }
 
 impl<'a> Command<'a> {
