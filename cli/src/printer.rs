@@ -163,7 +163,8 @@ impl<'a> Printer<'a> {
             // Whoever read this had enough.
             Err(_) if self.io.out.broken => return Exit::Done,
             Err(mut failure) => {
-                if let Some(place) = self.place.as_ref().filter(|_| failure.of_store) {
+                let told = |place: &&String| failure.of_store && !failure.message.contains(*place);
+                if let Some(place) = self.place.as_ref().filter(told) {
                     failure.message = format!("{place}: {}", failure.message);
                 }
                 self.fail(&failure)

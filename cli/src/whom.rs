@@ -100,12 +100,20 @@ pub fn find(repo: &Repository, word: &str, filter: &Filter) -> Result<Snapshot, 
             Err(Failure::failed("there is no snapshot in this repository yet")
                 .with_hint("`ballast snapshot PATH` takes one"))
         }
+        Err(Error::NotFound { .. }) if word == "latest" && is_everything(filter) => {
+            Err(Failure::failed("no snapshot of this repository can be read")
+                .with_hint("`ballast check` says why, and what repairs it"))
+        }
         Err(Error::NotFound { .. }) if word == "latest" => {
             Err(Failure::failed("no snapshot fits this host, these tags and these paths")
                 .with_hint("`ballast snapshots` lists what there is"))
         }
         found => Ok(found?),
     }
+}
+
+fn is_everything(filter: &Filter) -> bool {
+    filter.hosts.is_empty() && filter.tags.is_empty() && filter.paths.is_empty()
 }
 
 /// The ids that `words` mean. But for `latest` the snapshots need not be readable.

@@ -104,6 +104,9 @@ fn read_page(args: &ImportArgs, p: &mut Printer<'_>) -> Result<(String, String),
         let read = File::open(&path).and_then(|file| file.take(MAX_PAGE_BYTES).read_to_end(&mut bytes));
         (name(path.as_os_str().as_encoded_bytes()), read)
     };
-    read.map_err(|error| Failure::failed(format!("{from}: {error}")))?;
+    read.map_err(|error| {
+        let cure = hint::of_system(&error).unwrap_or(hint::NO_PAGE);
+        Failure::failed(format!("{from}: {error}")).with_hint(cure)
+    })?;
     Ok((String::from_utf8_lossy(&bytes).into_owned(), from))
 }

@@ -20,6 +20,9 @@ use crate::whom;
 /// Runs it.
 pub fn run(args: &ManArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let dir = whom::absolute(p.io, &args.dir)?;
+    if dir.exists() && !dir.is_dir() {
+        return Err(failed(&dir, io::ErrorKind::NotADirectory.into()));
+    }
     fs::create_dir_all(&dir).map_err(|e| failed(&dir, e))?;
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();

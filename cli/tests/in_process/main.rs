@@ -5,6 +5,7 @@ mod check;
 mod databases;
 mod errors;
 mod forgetting;
+mod json;
 mod keys;
 mod look;
 mod passwords;

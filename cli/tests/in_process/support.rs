@@ -1,6 +1,7 @@
 //! A world of one's own for each command.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{self, Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -110,7 +111,7 @@ impl<'a> Command<'a> {
         self.with("NO_COLOR", "1")
     }
 
-    pub fn run(self, args: &[&str]) -> Outcome {
+    pub fn run<A: AsRef<OsStr>>(self, args: &[A]) -> Outcome {
         let (out, err) = (Shared::default(), Shared::default());
         let answers =
             Arc::new(Mutex::new(self.answers.iter().map(|a| (*a).to_owned()).collect::<VecDeque<_>>()));
@@ -131,7 +132,8 @@ impl<'a> Command<'a> {
             stop: Arc::default(),
             owns_process: false,
         };
-        let code = ballast_cli::run(std::iter::once(&"ballast").chain(args), &mut io);
+        let args = args.iter().map(|arg| arg.as_ref().to_owned());
+        let code = ballast_cli::run(std::iter::once("ballast".into()).chain(args), &mut io);
         let unasked = answers.lock().unwrap().len();
         Outcome { code, out: out.text(), err: err.text(), unasked }
     }
