@@ -1,7 +1,7 @@
 //! `man`: manual pages, made of the same definition as the help.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 use ballast::error::Error;
@@ -54,7 +54,7 @@ fn write_all(command: &Command, dir: &Path, pages: &mut Vec<String>) -> Result<(
         Man::new(command.clone()).source(concat!("ballast ", env!("CARGO_PKG_VERSION"))).manual("Ballast");
     let file = man.get_filename();
     let path = dir.join(&file);
-    let written = render(&man, command).and_then(|page| fs::write(&path, page));
+    let written = render(&man, command).and_then(|page| File::create(&path)?.write_all(&page));
     written.map_err(|e| failed(&path, e))?;
     pages.push(file);
     Ok(())
@@ -77,16 +77,16 @@ fn render(man: &Man, command: &Command) -> io::Result<Vec<u8>> {
     let mut notes = false;
     for block in help.split("\n\n") {
         let (first, rest) = block.split_once('\n').unwrap_or((block, ""));
-        if let Some(heading) = first.strip_suffix(':').filter(|_| !rest.is_empty()) {
+        if let Some(codes) = block.strip_prefix("Exit codes: ") {
+            roff.control("SH", ["EXIT STATUS"]);
+            roff.text([roman(codes.replace('\n', " "))]);
+        } else if let Some(heading) = first.strip_suffix(':').filter(|_| !rest.is_empty()) {
             roff.control("SH", [heading.to_uppercase().as_str()]);
             roff.control("nf", []);
             for line in rest.lines() {
                 roff.text([roman(line)]);
             }
             roff.control("fi", []);
-        } else if let Some(codes) = block.strip_prefix("Exit codes: ") {
-            roff.control("SH", ["EXIT STATUS"]);
-            roff.text([roman(codes.replace('\n', " "))]);
         } else if !block.is_empty() {
             let heading: &[&str] = if std::mem::replace(&mut notes, true) { &[] } else { &["NOTES"] };
             roff.control(if heading.is_empty() { "PP" } else { "SH" }, heading.iter().copied());

@@ -7,19 +7,15 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use ballast::crypto::kdf;
-use ballast::entropy::Surroundings;
 use ballast::id::SessionId;
+use ballast::repo::Repository;
 use ballast::repo::lease::Lease;
-use ballast::repo::{InitOptions, OpenOptions, Repository};
-use ballast::store::local::LocalStore;
 use clap::CommandFactory;
 use contract::Contract;
 use serde_json::Value;
 
-use crate::support::{Command, Outcome};
+use crate::support::{Command, Outcome, cheap_vault};
 
 /// Tables of lines that no command called as a function prints.
 const ELSEWHERE: [&str; 1] = ["log"]; // Only a process of its own logs: tests/smoke.rs.
@@ -39,13 +35,6 @@ impl Stage {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut file = fs::File::create(path).unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-    }
-
-    /// A repository whose password costs nothing to try.
-    fn vault(&self) -> Repository {
-        let store = Arc::new(LocalStore::new(self.path("vault")).unwrap());
-        let options = InitOptions { kdf: kdf::CHEAP, label: "first".into(), ..InitOptions::default() };
-        Repository::init(store, b"p", &options, &OpenOptions::default(), Surroundings::system()).unwrap()
     }
 
     fn command(&self) -> Command<'_> {
@@ -69,7 +58,9 @@ impl Stage {
                     self.contract.hold(table, &object);
                     last = object;
                 }
-                word @ ("entry" | "columns" | "row") => self.contract.hold(&format!("{verb}: {word}"), &object),
+                word @ ("entry" | "columns" | "row") => {
+                    self.contract.hold(&format!("{verb}: {word}"), &object)
+                }
                 word => self.contract.hold(word, &object),
             }
         }
@@ -122,7 +113,7 @@ fn what_is_printed_is_what_is_documented() {
     every_verb_has_a_table(&contract);
     let mut stage = Stage { dir: tempfile::tempdir().unwrap(), contract };
     this_program(&mut stage);
-    let repo = stage.vault();
+    let repo = cheap_vault(&stage.path("vault"));
     keys(&mut stage);
     snapshots(&mut stage);
     databases(&mut stage);
@@ -227,8 +218,8 @@ fn snapshots(stage: &mut Stage) {
     let target = stage.path("back");
     stage.run("restore", &["restore", "latest", "-t", target.to_str().unwrap()]);
     let inside = target.join(stage.path("source").strip_prefix("/").unwrap());
-    fs::write(inside.join("chat.db-wal"), b"old").unwrap();
-    fs::write(inside.join("chat.db"), b"another").unwrap();
+    stage.write(inside.join("chat.db-wal"), b"old");
+    stage.write(inside.join("chat.db"), b"another");
     let again = stage.run("restore", &["restore", "latest", "-t", target.to_str().unwrap()]);
     assert_eq!(again["moved_aside_count"], 1, "{again}");
     let mut file = OsString::from("latest:");

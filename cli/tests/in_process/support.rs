@@ -6,7 +6,10 @@ use std::io::{self, Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use ballast::crypto::kdf;
 use ballast::entropy::Surroundings;
+use ballast::repo::{InitOptions, OpenOptions, Repository};
+use ballast::store::local::LocalStore;
 use ballast_cli::io::{Env, ErrOut, Io, Out, Prompt, Terminals};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -142,4 +145,11 @@ impl<'a> Command<'a> {
 /// Without a repository and without a password.
 pub fn bare(args: &[&str]) -> Outcome {
     Command::default().run(args)
+}
+
+/// A repository whose password `p` costs nothing to try.
+pub fn cheap_vault(place: &Path) -> Repository {
+    let store = Arc::new(LocalStore::new(place).unwrap());
+    let options = InitOptions { kdf: kdf::CHEAP, label: "first".into(), ..InitOptions::default() };
+    Repository::init(store, b"p", &options, &OpenOptions::default(), Surroundings::system()).unwrap()
 }

@@ -29,7 +29,9 @@ impl Contract {
                 }
             } else if let (Some(table), Some(row)) = (&table, line.strip_prefix("| `")) {
                 let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-                let [name, kind, there, _meaning, ""] = cells[..] else { panic!("no row of a table: {line}") };
+                let [name, kind, there, _meaning, ""] = cells[..] else {
+                    panic!("no row of a table: {line}")
+                };
                 let name = name.strip_suffix('`').expect(line).to_owned();
                 let field = Field { kind: kind.to_owned(), always: there == "always" };
                 assert!(!there.is_empty(), "{line}");
@@ -81,7 +83,8 @@ impl Contract {
                 panic!("{table}.{name} is printed and stands nowhere in docs/json.md: {value}");
             }
         }
-        for (name, _) in fields.iter().filter(|(name, field)| field.always && !object.contains_key(*name)) {
+        let lacks = fields.iter().find(|(name, field)| field.always && !object.contains_key(*name));
+        if let Some((name, _)) = lacks {
             panic!("{table}.{name} is always there, says docs/json.md, and is not: {object:?}");
         }
         for (place, kind, value) in todo {
@@ -91,7 +94,10 @@ impl Contract {
 
     fn value(&mut self, place: &str, kind: &str, value: &Value) {
         if let Some(kind) = kind.strip_suffix(" or null") {
-            return if value.is_null() { () } else { self.value(place, kind, value) };
+            if !value.is_null() {
+                self.value(place, kind, value);
+            }
+            return;
         }
         if let Some(kind) = kind.strip_suffix(" list") {
             let items = value.as_array().unwrap_or_else(|| panic!("{place} is no list: {value}"));
@@ -103,7 +109,9 @@ impl Contract {
         }
         let fits = match kind {
             "id" => value.as_str().is_some_and(is_id),
-            "time" => value.as_str().is_some_and(|t| t.ends_with('Z') && t.parse::<jiff::Timestamp>().is_ok()),
+            "time" => {
+                value.as_str().is_some_and(|t| t.ends_with('Z') && t.parse::<jiff::Timestamp>().is_ok())
+            }
             "text" | "name" => value.is_string(),
             "integer" => value.is_i64() || value.is_u64(),
             "bytes" => value.is_u64(),
