@@ -1,6 +1,6 @@
 //! Databases: what is captured, verified, shown and replaced, what is said, and with which exit code.
 
-use crate::support::Command;
+use crate::support::{Command, cheap_vault};
 
 #[test]
 fn databases_are_captured_refused_or_left_alone() {
@@ -13,8 +13,9 @@ fn databases_are_captured_refused_or_left_alone() {
     db.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES('hello')").unwrap();
     assert!(source.join("chat.db-wal").exists());
     let repo = dir.path().join("vault");
+    drop(cheap_vault(&repo));
     let run = |args: &[&str]| Command::at(&repo, "p").run(args);
-    let take = |more: &[&str]| run(&[&["snapshot", "--init", source.to_str().unwrap()], more].concat());
+    let take = |more: &[&str]| run(&[&["snapshot", source.to_str().unwrap()], more].concat());
 
     let outcome = take(&[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
@@ -56,6 +57,7 @@ impl Shelf {
     /// A repository with one snapshot of a directory with one database.
     fn new() -> Self {
         let shelf = Self { dir: tempfile::tempdir().unwrap() };
+        drop(cheap_vault(&shelf.dir.path().join("vault")));
         std::fs::create_dir(shelf.dir.path().join("source")).unwrap();
         let db = rusqlite::Connection::open(shelf.path("source/chat.db")).unwrap();
         db.execute_batch(
@@ -63,7 +65,7 @@ impl Shelf {
              INSERT INTO chat VALUES('a', 'first', 1.5, x'00ff'), ('b', 'evil \x1b[2J\ttab \\', NULL, NULL);",
         )
         .unwrap();
-        let outcome = shelf.run(&["snapshot", "--init", &shelf.path("source")]);
+        let outcome = shelf.run(&["snapshot", &shelf.path("source")]);
         assert_eq!(outcome.code, 0, "{}", outcome.err);
         shelf
     }
