@@ -3,6 +3,7 @@
 mod about;
 mod change;
 mod check;
+mod compare;
 mod database;
 mod forget;
 mod key;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 pub use about::{CompletionsArgs, ConfigArgs, ManArgs, Shell};
 pub use change::{RewriteArgs, TagArgs, TagCommand};
 pub use check::CheckArgs;
+pub use compare::{DiffArgs, FindArgs, FoundKind, StatsArgs};
 pub use database::{SqliteArgs, VerifyArgs};
 pub use forget::ForgetArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
@@ -113,6 +115,9 @@ pub enum Command {
     Snapshot(Box<SnapshotArgs>),
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
+    Find(FindArgs),
+    Diff(DiffArgs),
+    Stats(StatsArgs),
     Restore(RestoreArgs),
     Dump(DumpArgs),
     Forget(Box<ForgetArgs>),
@@ -180,6 +185,28 @@ pub struct FilterArgs {
     /// Only snapshots made of this path
     #[arg(long = "path", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Which snapshots are meant, where they are only looked at.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LookArgs {
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// Only snapshots taken before: 2025-04-05, "2025-04-05 10:00", or 7d ago
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+}
+
+/// Which snapshots are meant, where several are looked at.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SeveralArgs {
+    #[command(flatten)]
+    pub look: LookArgs,
+
+    /// Only snapshots taken then or later
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
 }
 
 /// A number of bytes: 500, 64K, 20M, 5G, 1T; powers of 1024, as everywhere in this program.

@@ -25,6 +25,7 @@ pub fn cure(error: &Error) -> Option<String> {
             "write nothing more to this repository before you have copied it; \
              what is not named here can still be restored"
         }
+        Error::Temporary { .. } => "set TMPDIR to a directory with room, and run again",
         Error::Database { reason, .. } if reason.contains("TMPDIR") => return None,
         Error::Database { .. } => {
             "`ballast verify SNAPSHOT:PATH` says more; `ballast dump` gives the file as it is, and an \

@@ -1,6 +1,7 @@
 //! Moments: as people write them, and as they read them.
 
 use ballast::format::wire::Stamp;
+use ballast::op::forget::Span;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 
@@ -17,6 +18,12 @@ pub fn parse(text: &str, zone: &TimeZone) -> Option<i64> {
         local.to_zoned(zone.clone()).ok()?.timestamp()
     };
     i64::try_from(moment.as_nanosecond()).ok()
+}
+
+/// The same, or so long before `now_ns`: `7d`, `12h`, `1y6m`, by the calendar of that zone.
+pub fn point(text: &str, zone: &TimeZone, now_ns: i64) -> Option<i64> {
+    let before = |span: Span| span.before(Stamp::from_ns(now_ns), offset_secs(now_ns, zone)).to_ns();
+    parse(text, zone).or_else(|| text.trim().parse::<Span>().ok().map(before))
 }
 
 fn moment(stamp: Stamp) -> Option<Timestamp> {
@@ -65,6 +72,17 @@ mod tests {
         ] {
             assert_eq!(parse(text, &zone()), secs.map(|s: i64| s * 1_000_000_000), "{text}");
         }
+    }
+
+    #[test]
+    fn so_long_ago() {
+        let now = 1_743_847_207_000_000_000;
+        let ago = |text| point(text, &zone(), now).map(|ns| (now - ns) / 1_000_000_000);
+        assert_eq!(ago("7d"), Some(7 * 86_400));
+        assert_eq!(ago("1d12h"), Some(36 * 3600));
+        assert_eq!(ago("@1743847200"), Some(7));
+        assert_eq!(ago("7"), None);
+        assert_eq!(ago("yesterday"), None);
     }
 
     #[test]

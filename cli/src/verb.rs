@@ -4,7 +4,9 @@ mod cat;
 mod check;
 mod completions;
 mod config;
+mod diff;
 mod dump;
+mod find;
 mod forget;
 mod init;
 mod key;
@@ -21,6 +23,7 @@ mod rewrite;
 mod snapshot;
 mod snapshots;
 mod sqlite;
+mod stats;
 mod tag;
 mod verify;
 mod version;
@@ -38,6 +41,9 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Snapshot(args) => snapshot::run(*args, p),
         Command::Snapshots(args) => snapshots::run(&args, p),
         Command::Ls(args) => ls::run(&args, p),
+        Command::Find(args) => find::run(args, p),
+        Command::Diff(args) => diff::run(&args, p),
+        Command::Stats(args) => stats::run(&args, p),
         Command::Restore(args) => restore::run(args, p),
         Command::Dump(args) => dump::run(&args, p),
         Command::Forget(args) => forget::run(&args, p),

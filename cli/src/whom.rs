@@ -10,10 +10,12 @@ use ballast::repo::Identity;
 use ballast::repo::Repository;
 use ballast::repo::snapshots::{Filter, Snapshot};
 
-use crate::args::FilterArgs;
+use crate::args::{FilterArgs, LookArgs, SeveralArgs};
 use crate::exit::Failure;
 use crate::io::Io;
 use crate::output::name;
+use crate::printer::Printer;
+use crate::time;
 
 /// Host and user, as they are recorded. `BALLAST_HOST` is for containers, whose host name
 /// is a new one each time.
@@ -53,26 +55,77 @@ pub fn filter(io: &Io, args: &FilterArgs) -> Result<Filter, Failure> {
         hosts: args.hosts.clone(),
         tags: args.tags.iter().filter(|t| !t.is_empty()).cloned().collect(),
         paths: paths.collect::<Result<_, Failure>>()?,
+        ..Filter::default()
     })
+}
+
+/// The same, at that time.
+pub fn look(io: &Io, args: &LookArgs) -> Result<Filter, Failure> {
+    let before_ns = args.before.as_deref().map(|text| moment(io, text)).transpose()?;
+    Ok(Filter { before_ns, ..filter(io, &args.filter)? })
+}
+
+/// The same, in a stretch of time.
+pub fn several(io: &Io, args: &SeveralArgs) -> Result<Filter, Failure> {
+    let since_ns = args.since.as_deref().map(|text| moment(io, text)).transpose()?;
+    Ok(Filter { since_ns, ..look(io, &args.look)? })
+}
+
+/// Nanoseconds since 1970 of a moment, or of so long ago.
+fn moment(io: &Io, text: &str) -> Result<i64, Failure> {
+    time::point(text, &io.zone, io.surroundings.clock.now_ns()).ok_or_else(|| {
+        Failure::usage(
+            format!("\"{}\" is no time", name(text.as_bytes())),
+            "write it as 2025-04-05, \"2025-04-05 10:00\", 2025-04-05T10:00:00Z, or as so long ago: 7d, 12h, 1y6m",
+        )
+    })
+}
+
+/// What names a snapshot.
+enum Word {
+    /// The newest, or the one so many before it.
+    Latest(usize),
+    /// The newest at that time; not yet understood.
+    At(String),
+    /// The beginning of an id.
+    Id(String),
+}
+
+impl Word {
+    fn parse(word: &str) -> Option<Self> {
+        if let Some(time) = word.strip_prefix('@') {
+            return (!time.is_empty()).then(|| Self::At(time.to_owned()));
+        }
+        if let Some(rest) = word.strip_prefix("latest") {
+            let back = if rest.is_empty() { Some(0) } else { rest.strip_prefix('~')?.parse().ok() };
+            return back.map(Self::Latest);
+        }
+        let hex = !word.is_empty() && word.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| Self::Id(word.to_ascii_lowercase()))
+    }
 }
 
 /// `SNAPSHOT[:PATH]` in its two halves. A path begins with `/`, has no slash at its end, and is
 /// `None` if none was given.
 pub fn snapshot_and_path(given: &OsStr) -> Result<(String, Option<Vec<u8>>), Failure> {
     let bytes = given.as_bytes();
-    let (word, path) = match bytes.iter().position(|b| *b == b':') {
+    // A time has colons of its own.
+    let colon = match bytes.starts_with(b"@") {
+        true => bytes.windows(2).position(|pair| pair == b":/"),
+        false => bytes.iter().position(|b| *b == b':'),
+    };
+    let (word, path) = match colon {
         Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
         None => (bytes, None),
     };
-    let looks_like_one = |w: &[u8]| w == b"latest" || w.iter().all(u8::is_ascii_hexdigit);
-    if word.is_empty() || !looks_like_one(word) {
+    let Some(word) = std::str::from_utf8(word).ok().filter(|word| Word::parse(word).is_some()) else {
         return Err(Failure::usage(
             format!("\"{}\" cannot name a snapshot", name(word)),
-            "give `latest` or the beginning of an id, as `ballast snapshots` shows it; \
-             then, if you like, a colon and a path",
+            "give `latest`, `latest~1`, a time as @2025-04-05 or @7d, or the beginning of an id, as \
+             `ballast snapshots` shows it; then, if you like, a colon and a path",
         ));
-    }
-    let word = String::from_utf8_lossy(word).to_ascii_lowercase();
+    };
+    let word = word.to_owned();
     match path {
         None => Ok((word, None)),
         Some(path) if path.starts_with(b"/") => {
@@ -93,38 +146,60 @@ pub fn snapshot_and_path(given: &OsStr) -> Result<(String, Option<Vec<u8>>), Fai
 }
 
 /// The snapshot that `word` means.
-pub fn find(repo: &Repository, word: &str, filter: &Filter) -> Result<Snapshot, Failure> {
+pub fn find(p: &Printer<'_>, repo: &Repository, word: &str, filter: &Filter) -> Result<Snapshot, Failure> {
     let ledger = repo.ledger(false)?;
-    match repo.find_snapshot(&ledger, word, filter) {
+    let mut filter = filter.clone();
+    let found = match Word::parse(word) {
+        Some(Word::Id(id)) => repo.find_snapshot(&ledger, &id, &filter),
+        Some(Word::At(time)) => {
+            let end = moment(p.io, &time)?.saturating_add(1);
+            filter.before_ns = Some(filter.before_ns.map_or(end, |before| before.min(end)));
+            repo.newest_snapshot(&ledger, &filter, 0)
+        }
+        Some(Word::Latest(back)) => repo.newest_snapshot(&ledger, &filter, back),
+        None => Err(Error::NotFound { what: format!("snapshot {word}") }),
+    };
+    match found {
         Err(Error::NotFound { .. }) if ledger.committed().is_empty() => {
             Err(Failure::failed("there is no snapshot in this repository yet")
                 .with_hint("`ballast snapshot PATH` takes one"))
         }
-        Err(Error::NotFound { .. }) if word == "latest" && is_everything(filter) => {
+        Err(Error::NotFound { .. }) if word == "latest" && is_everything(&filter) => {
             Err(Failure::failed("no snapshot of this repository can be read")
                 .with_hint("`ballast check` says why, and what repairs it"))
         }
-        Err(Error::NotFound { .. }) if word == "latest" => {
-            Err(Failure::failed("no snapshot fits this host, these tags and these paths")
-                .with_hint("`ballast snapshots` lists what there is"))
+        Err(Error::NotFound { .. }) if !word.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            let words = match filter.before_ns.is_some() || filter.since_ns.is_some() || word != "latest" {
+                true => "no snapshot is so old, or fits this host, these tags and these paths",
+                false => "no snapshot fits this host, these tags and these paths",
+            };
+            Err(Failure::failed(words).with_hint("`ballast snapshots` lists what there is"))
         }
         found => Ok(found?),
     }
 }
 
 fn is_everything(filter: &Filter) -> bool {
-    filter.hosts.is_empty() && filter.tags.is_empty() && filter.paths.is_empty()
+    let times = filter.before_ns.is_some() || filter.since_ns.is_some();
+    !times && filter.hosts.is_empty() && filter.tags.is_empty() && filter.paths.is_empty()
 }
 
-/// The ids that `words` mean. But for `latest` the snapshots need not be readable.
-pub fn ids(repo: &Repository, words: &[String], filter: &Filter) -> Result<Vec<SnapshotId>, Failure> {
+/// The ids that `words` mean. What is named by its id need not be readable.
+pub fn ids(
+    p: &Printer<'_>,
+    repo: &Repository,
+    words: &[String],
+    filter: &Filter,
+) -> Result<Vec<SnapshotId>, Failure> {
     if words.is_empty() {
         return Ok(Vec::new());
     }
     let ledger = repo.ledger(false)?;
     let one = |word: &String| match snapshot_and_path(word.as_ref())? {
-        (word, None) if word == "latest" => Ok(find(repo, &word, filter)?.id),
-        (word, None) => Ok(repo.find_committed(&ledger, &word)?),
+        (word, None) => match Word::parse(&word) {
+            Some(Word::Id(id)) => Ok(repo.find_committed(&ledger, &id)?),
+            _ => Ok(find(p, repo, &word, filter)?.id),
+        },
         (word, Some(_)) => Err(Failure::usage(
             format!("a path after {word}: has no meaning here"),
             "name whole snapshots, as `ballast snapshots` shows them",
@@ -145,14 +220,29 @@ mod tests {
         };
         for (given, word, path) in [
             ("latest", "latest", None),
-            ("4F1C", "4f1c", None),
+            ("4F1C", "4F1C", None),
+            ("latest~2:/x", "latest~2", Some("/x")),
+            ("@7d", "@7d", None),
+            ("@2025-04-05 10:00:/x:/y", "@2025-04-05 10:00", Some("/x:/y")),
             ("latest:/", "latest", Some("/")),
             ("latest:/srv//models/./x/", "latest", Some("/srv/models/x")),
             ("4f1c:/a:b", "4f1c", Some("/a:b")),
         ] {
             assert_eq!(ok(given), Some((word.to_owned(), path.map(str::to_owned))), "{given}");
         }
-        for given in ["", ":/x", "newest", "latest:x", "latest:", "latest:/a/../b", "/srv"] {
+        for given in [
+            "",
+            "@",
+            "latest~",
+            "latest~x",
+            "latestX",
+            ":/x",
+            "newest",
+            "latest:x",
+            "latest:",
+            "latest:/a/../b",
+            "/srv",
+        ] {
             assert_eq!(ok(given), None, "{given}");
         }
     }

@@ -1,5 +1,8 @@
 //! The true binary: it starts, it ends, and a reader that leaves is no failure.
 
+#[path = "smoke/pages.rs"]
+mod pages;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 

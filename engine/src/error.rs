@@ -136,6 +136,14 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// There is no room for temporary files, or no directory for them.
+    #[error("temporary files in {dir}: {source}", dir = dir.display())]
+    Temporary {
+        /// The directory.
+        dir: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// Some committed snapshot is not whole, so a run that deletes did not begin.
     #[error("nothing was changed, as the repository is not whole: {what}")]
     NotWhole {
@@ -162,6 +170,11 @@ impl Error {
     /// [`Error::Io`] for `path`.
     pub fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { path: path.into(), source }
+    }
+
+    /// Is it about this run, not about what it read? Such a one ends the run, whatever else there is to read.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Internal(_) | Self::Io { .. } | Self::Temporary { .. })
     }
 }
 

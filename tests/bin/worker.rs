@@ -4,7 +4,8 @@
 //! else has it locked, for reading too. Those that say `ready` and go on until they are killed: `worker write
 //! DATABASE` and `worker checkpoint DATABASE` write to it, `worker open DATABASE` has it open, `worker lock DATABASE` locks it, `worker
 //! interrupt DATABASE` is in the middle of a large transaction, `worker capture DATABASE TEMP` of a capture. `worker restore REPO SNAPSHOT PATH TARGET NUMBER` restores, and
-//! is killed when it says something for the time of that number. A run that fails says why and ends with 1; a panic is none
+//! is killed when it says something for the time of that number. With `WORKER_SPOOL_BYTES` so much memory is used before a
+//! temporary file. A run that fails says why and ends with 1; a panic is none
 //! of the ways in which it may end.
 
 use std::path::{Path, PathBuf};
@@ -152,6 +153,9 @@ fn capture(path: &Path, temp: &Path) -> ! {
 
 #[allow(clippy::print_stderr, reason = "the parent process reads it")]
 fn main() -> ExitCode {
+    if let Some(bytes) = std::env::var("WORKER_SPOOL_BYTES").ok().and_then(|bytes| bytes.parse().ok()) {
+        ballast::repo::loom::TESTED_MEMORY_BYTES.store(bytes, Ordering::Relaxed);
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match run(&words) {

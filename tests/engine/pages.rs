@@ -25,6 +25,8 @@ mod pruned;
 mod reading;
 #[path = "pages/renamed.rs"]
 mod renamed;
+#[path = "pages/roomless.rs"]
+mod roomless;
 #[path = "pages/scene.rs"]
 mod scene;
 #[path = "pages/shapes.rs"]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::FilterArgs;
+use super::LookArgs;
 
 const VERIFY: &str = "\
 Examples:
@@ -43,7 +43,7 @@ pub struct VerifyArgs {
     pub no_record: bool,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
-    pub filter: FilterArgs,
+    pub filter: LookArgs,
 }
 
 const SQLITE: &str = "\
@@ -79,5 +79,5 @@ pub struct SqliteArgs {
     pub since: Option<String>,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
-    pub filter: FilterArgs,
+    pub filter: LookArgs,
 }

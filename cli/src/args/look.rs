@@ -4,25 +4,34 @@ use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
 
-use super::FilterArgs;
+use super::{LookArgs, SeveralArgs};
 
 const SNAPSHOTS: &str = "\
 Examples:
   ballast snapshots
   ballast snapshots --latest 1 --tag weekly
+  ballast snapshots --group-by '' --since 30d
   ballast snapshots --json | jq -r '.snapshots[-1].id'
 
 Exit codes: 0 done; 3 done, but a snapshot is damaged (it is named); 1 failed;
 10 no repository; 12 wrong password.";
 
-/// List snapshots, by host and paths, oldest first
+/// List snapshots, in groups, oldest first
 #[derive(Debug, Args)]
 #[command(after_help = SNAPSHOTS)]
 pub struct SnapshotsArgs {
-    #[command(flatten)]
-    pub filter: FilterArgs,
+    /// Only these: the beginnings of their ids, `latest`, `latest~1`, @7d
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<String>,
 
-    /// Only the newest N of each host and paths
+    #[command(flatten)]
+    pub filter: SeveralArgs,
+
+    /// Show together what is the same in these: host, paths, tags; '' = one list
+    #[arg(short = 'g', long, value_name = "WHAT", default_value = "host,paths")]
+    pub group_by: String,
+
+    /// Only the newest N of each group
     #[arg(long, value_name = "N")]
     pub latest: Option<usize>,
 }
@@ -56,7 +65,7 @@ pub struct LsArgs {
     pub recursive: bool,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
-    pub filter: FilterArgs,
+    pub filter: LookArgs,
 }
 
 const DUMP: &str = "\
@@ -84,7 +93,7 @@ pub struct DumpArgs {
     pub salvage: bool,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
-    pub filter: FilterArgs,
+    pub filter: LookArgs,
 }
 
 const CAT: &str = "\

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::FilterArgs;
+use super::LookArgs;
 
 const AFTER: &str = "\
 Examples:
@@ -63,7 +63,7 @@ pub struct RestoreArgs {
     pub threads: usize,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
-    pub filter: FilterArgs,
+    pub filter: LookArgs,
 }
 
 /// What becomes of files that are there already.

@@ -31,7 +31,7 @@ pub fn run(args: &CatArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let repo = connect::open(p)?;
     let value = match (kind, id) {
         (Some(ObjectKind::Config), _) => records::config(repo.config())?,
-        (Some(kind), Some(id)) => object(&repo, kind, &id)?,
+        (Some(kind), Some(id)) => object(&repo, kind, &id, p)?,
         (Some(kind), None) => names(&repo, kind)?,
         (None, id) => blob(&repo, args.kind, &id.unwrap_or_default())?,
     };
@@ -66,9 +66,10 @@ fn names(repo: &Repository, kind: ObjectKind) -> Result<Value, Failure> {
 }
 
 /// The one object of `kind` that `id` means.
-fn pick(repo: &Repository, kind: ObjectKind, id: &str) -> Result<ObjectName, Failure> {
-    if kind == ObjectKind::Snapshot && id == "latest" {
-        return Ok(whom::find(repo, id, &Filter::default())?.id.into());
+fn pick(repo: &Repository, kind: ObjectKind, id: &str, p: &Printer<'_>) -> Result<ObjectName, Failure> {
+    if kind == ObjectKind::Snapshot && (id.starts_with("latest") || id.starts_with('@')) {
+        let (word, _) = whom::snapshot_and_path(id.as_ref())?;
+        return Ok(whom::find(p, repo, &word, &Filter::default())?.id.into());
     }
     let fits = |name: &String| match kind {
         // A number, or a number and a session.
@@ -92,8 +93,8 @@ fn pick(repo: &Repository, kind: ObjectKind, id: &str) -> Result<ObjectName, Fai
     }
 }
 
-fn object(repo: &Repository, kind: ObjectKind, id: &str) -> Result<Value, Failure> {
-    let name = pick(repo, kind, id)?;
+fn object(repo: &Repository, kind: ObjectKind, id: &str, p: &Printer<'_>) -> Result<Value, Failure> {
+    let name = pick(repo, kind, id, p)?;
     let damaged = |e: ballast::error::Malformed| Failure::from(e.of(&name));
     let plain = || repo.open_object(&name);
     Ok(match kind {

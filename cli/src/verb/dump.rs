@@ -18,9 +18,9 @@ pub fn run(args: &DumpArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let Some(path) = path else {
         return Err(Failure::usage("no file was named", format!("write {word}:/path/of/the/file")));
     };
-    let filter = whom::filter(p.io, &args.filter)?;
+    let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
-    let snapshot = whom::find(&repo, &word, &filter)?.id;
+    let snapshot = whom::find(p, &repo, &word, &filter)?.id;
     let meter = Meter::start(p);
     let dump = if args.salvage { dump::salvage } else { dump::run };
     let outcome = dump(&repo, snapshot, &path, &mut p.io.out, &meter);

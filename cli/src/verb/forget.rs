@@ -29,8 +29,8 @@ pub fn run(args: &ForgetArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     refuse_what_cannot_be_meant(args, keeps)?;
     let repo = connect::open(p)?;
     let mut options = options;
-    options.ids = whom::ids(&repo, &args.snapshots, &options.filter)?;
-    options.policy.ids = whom::ids(&repo, &args.keep.keep_id, &options.filter)?;
+    options.ids = whom::ids(p, &repo, &args.snapshots, &options.filter)?;
+    options.policy.ids = whom::ids(p, &repo, &args.keep.keep_id, &options.filter)?;
     let meter = Meter::start(p);
     let outcome = forget::run(&repo, &options, &meter);
     meter.end(0, &[]);
@@ -84,7 +84,7 @@ fn refuse_what_cannot_be_meant(args: &ForgetArgs, keeps: bool) -> Result<(), Fai
     }
 }
 
-fn group_by(text: &str) -> Result<GroupBy, Failure> {
+pub fn group_by(text: &str) -> Result<GroupBy, Failure> {
     let mut by = GroupBy { host: false, paths: false, tags: false };
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word {

@@ -23,9 +23,9 @@ use crate::{time, whom};
 /// Runs it.
 pub fn run(args: &LsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
-    let filter = whom::filter(p.io, &args.filter)?;
+    let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
-    let snapshot = whom::find(&repo, &word, &filter)?.id;
+    let snapshot = whom::find(p, &repo, &word, &filter)?.id;
     let recursive = args.recursive || path.is_none();
     let path = path.filter(|path| path != b"/");
     let zone = p.io.zone.clone();
@@ -55,7 +55,7 @@ fn unwritten(error: io::Error) -> Error {
     Error::io("standard output", error)
 }
 
-fn kind_letter(kind: NodeKind) -> char {
+pub fn kind_letter(kind: NodeKind) -> char {
     match kind {
         NodeKind::File => '-',
         NodeKind::Directory => 'd',

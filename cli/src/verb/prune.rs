@@ -39,8 +39,9 @@ pub fn do_it(repo: &Repository, options: &PruneOptions, p: &mut Printer<'_>) -> 
 
 /// For people: the plan, then what was done.
 pub fn render(report: &PruneReport, p: &mut Printer<'_>) {
-    plan(&report.plan).lines().iter().for_each(|line| p.data(line));
-    outcome(report).iter().for_each(|line| p.data(line));
+    let lines = plan(&report.plan).lines().into_iter().chain(outcome(report));
+    // A dry run was asked for what it says; a nightly job has nothing to mail.
+    lines.for_each(|line| if report.dry_run { p.data(&line) } else { p.say(&line) });
 }
 
 fn plan(figures: &PlanFigures) -> Table {

@@ -13,10 +13,10 @@ use crate::whom;
 /// Runs it.
 pub fn run(args: RestoreArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
-    let filter = whom::filter(p.io, &args.filter)?;
+    let filter = whom::look(p.io, &args.filter)?;
     let target = whom::absolute(p.io, &args.target)?;
     let repo = connect::open(p)?;
-    let snapshot = whom::find(&repo, &word, &filter)?.id;
+    let snapshot = whom::find(p, &repo, &word, &filter)?.id;
     let options = RestoreOptions {
         snapshot,
         // The contents of `/` are everything.

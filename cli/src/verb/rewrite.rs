@@ -21,7 +21,7 @@ pub fn run(args: RewriteArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let filter = whom::filter(p.io, &args.filter)?;
     let repo = connect::open(p)?;
     let options = RewriteOptions {
-        snapshots: whom::ids(&repo, &args.snapshots, &filter)?,
+        snapshots: whom::ids(p, &repo, &args.snapshots, &filter)?,
         filter,
         excludes: args.exclude,
         exclude_files: args.exclude_file,

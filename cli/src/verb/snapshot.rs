@@ -30,14 +30,14 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Some(word) if word == "none" => Parent::None,
         Some(word) => {
             let (word, _) = whom::snapshot_and_path(word.as_ref())?;
-            Parent::Given(whom::find(&repo, &word, &Filter::default())?.id)
+            Parent::Given(whom::find(p, &repo, &word, &Filter::default())?.id)
         }
     };
     let base = match &args.base {
         None => None,
         Some(word) => {
             let (word, path) = whom::snapshot_and_path(word.as_ref())?;
-            let snapshot = whom::find(&repo, &word, &Filter::default())?.id;
+            let snapshot = whom::find(p, &repo, &word, &Filter::default())?.id;
             Some(Named { snapshot, path: path.unwrap_or_else(|| b"/".to_vec()) })
         }
     };

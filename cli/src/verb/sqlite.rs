@@ -22,10 +22,10 @@ pub fn run(args: &SqliteArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let Some(path) = path else {
         return Err(Failure::usage("no database was named", format!("write {word}:/path/of/the/database")));
     };
-    let filter = whom::filter(p.io, &args.filter)?;
+    let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
-    let snapshot = whom::find(&repo, &word, &filter)?.id;
-    let since = args.since.as_ref().map(|word| whom::ids(&repo, std::slice::from_ref(word), &filter));
+    let snapshot = whom::find(p, &repo, &word, &filter)?.id;
+    let since = args.since.as_ref().map(|word| whom::ids(p, &repo, std::slice::from_ref(word), &filter));
     let since = since.transpose()?.and_then(|ids| ids.first().copied());
     let options = SqliteOptions { snapshot, path, since, place: CopyPlace::default() };
     if let Some(statement) = &args.statement {

@@ -23,7 +23,7 @@ pub fn run(command: &TagCommand, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     }
     let filter = whom::filter(p.io, &args.filter)?;
     let repo = connect::open(p)?;
-    let options = TagOptions { snapshots: whom::ids(&repo, &args.snapshots, &filter)?, change, tags };
+    let options = TagOptions { snapshots: whom::ids(p, &repo, &args.snapshots, &filter)?, change, tags };
     let meter = Meter::start(p);
     let outcome = tag::run(&repo, &options, &meter);
     meter.end(0, &[]);

@@ -15,9 +15,9 @@ use crate::whom;
 /// Runs it.
 pub fn run(args: &VerifyArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
-    let filter = whom::filter(p.io, &args.filter)?;
+    let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
-    let snapshot = whom::find(&repo, &word, &filter)?.id;
+    let snapshot = whom::find(p, &repo, &word, &filter)?.id;
     let options = VerifyOptions {
         path: path.filter(|path| path != b"/"),
         foreign_keys: !args.no_foreign_keys,

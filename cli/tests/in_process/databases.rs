@@ -1,6 +1,6 @@
 //! Databases: what is captured, verified, shown and replaced, what is said, and with which exit code.
 
-use crate::support::{Command, cheap_vault};
+use crate::support::{Command, quick};
 
 #[test]
 fn databases_are_captured_refused_or_left_alone() {
@@ -13,7 +13,7 @@ fn databases_are_captured_refused_or_left_alone() {
     db.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES('hello')").unwrap();
     assert!(source.join("chat.db-wal").exists());
     let repo = dir.path().join("vault");
-    drop(cheap_vault(&repo));
+    drop(quick(&repo, "p"));
     let run = |args: &[&str]| Command::at(&repo, "p").run(args);
     let take = |more: &[&str]| run(&[&["snapshot", source.to_str().unwrap()], more].concat());
 
@@ -57,7 +57,7 @@ impl Shelf {
     /// A repository with one snapshot of a directory with one database.
     fn new() -> Self {
         let shelf = Self { dir: tempfile::tempdir().unwrap() };
-        drop(cheap_vault(&shelf.dir.path().join("vault")));
+        drop(quick(&shelf.dir.path().join("vault"), "p"));
         std::fs::create_dir(shelf.dir.path().join("source")).unwrap();
         let db = rusqlite::Connection::open(shelf.path("source/chat.db")).unwrap();
         db.execute_batch(

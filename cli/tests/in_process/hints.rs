@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Command, Outcome, cheap_vault};
+use crate::support::{Command, Outcome, quick};
 
 /// Two lines, and nothing that a log would not keep.
 fn assert_ends_in_what_to_do(what: &str, outcome: &Outcome, message: &str, cure: &str) {
@@ -19,7 +19,7 @@ fn assert_ends_in_what_to_do(what: &str, outcome: &Outcome, message: &str, cure:
 fn what_the_repository_or_the_system_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("vault");
-    drop(cheap_vault(&place));
+    drop(quick(&place, "p"));
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     fs::create_dir(path("source")).unwrap();
     fs::File::create(path("file")).unwrap();

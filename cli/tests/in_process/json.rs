@@ -15,7 +15,7 @@ use clap::CommandFactory;
 use contract::Contract;
 use serde_json::Value;
 
-use crate::support::{Command, Outcome, cheap_vault};
+use crate::support::{Command, Outcome, quick};
 
 /// Tables of lines that no command called as a function prints.
 const ELSEWHERE: [&str; 1] = ["log"]; // Only a process of its own logs: tests/smoke.rs.
@@ -58,7 +58,7 @@ impl Stage {
                     self.contract.hold(table, &object);
                     last = object;
                 }
-                word @ ("entry" | "columns" | "row") => {
+                word @ ("entry" | "columns" | "row" | "change") => {
                     self.contract.hold(&format!("{verb}: {word}"), &object)
                 }
                 word => self.contract.hold(word, &object),
@@ -113,9 +113,10 @@ fn what_is_printed_is_what_is_documented() {
     every_verb_has_a_table(&contract);
     let mut stage = Stage { dir: tempfile::tempdir().unwrap(), contract };
     this_program(&mut stage);
-    let repo = cheap_vault(&stage.path("vault"));
+    let repo = quick(&stage.path("vault"), "p");
     keys(&mut stage);
     snapshots(&mut stage);
+    across(&mut stage);
     databases(&mut stage);
     cats(&mut stage);
     changes(&mut stage, &repo);
@@ -185,6 +186,7 @@ fn snapshots(stage: &mut Stage) {
     stage.write("source/big", &noise(1, 1_500_000));
     stage.write("source/x.tmp", b"left out one day");
     stage.write("source/touched", b"as it was");
+    stage.write("source/a.gone", b"one day only");
     std::os::unix::fs::symlink(OsStr::from_bytes(b"to\xff"), stage.path("source/link")).unwrap();
     let db = rusqlite::Connection::open(stage.path("source/chat.db")).unwrap();
     db.execute_batch("CREATE TABLE chat(id, x); INSERT INTO chat VALUES(1, x'00ff'), (NULL, 'b')").unwrap();
@@ -199,6 +201,7 @@ fn snapshots(stage: &mut Stage) {
     let first = stage.run("snapshot", &take);
     assert_eq!(first["problem_count"], 1, "{first}");
     stage.write("source/touched", b"as it is now");
+    fs::remove_file(stage.path("source/a.gone")).unwrap();
     db.execute_batch("INSERT INTO chat VALUES(3, 4)").unwrap();
     drop(db);
     let half = &fs::read(stage.path("source/chat.db")).unwrap()[..4096];
@@ -228,6 +231,20 @@ fn snapshots(stage: &mut Stage) {
     assert_eq!(dump.out, "hello");
     let dump = Outcome { out: String::new(), ..dump };
     assert!(stage.hold("dump", &dump)["path_hex"].is_string());
+}
+
+/// Before anything is lost.
+fn across(stage: &mut Stage) {
+    let found = stage.run("find", &["find", "touched"]);
+    assert_eq!(found["paths"][0]["versions"].as_array().unwrap().len(), 2, "{found}");
+    let gone = stage.run("find", &["find", "*.gone"]);
+    assert!(gone["paths"][0]["gone"]["time"].is_string(), "{gone}");
+    let differs = stage.run("diff", &["diff", "--metadata", "latest~1", "latest"]);
+    assert!(differs["changed_new_bytes"].as_u64().unwrap() > 0, "{differs}");
+    stage.run("stats", &["stats"]);
+    stage.run("stats SNAPSHOT", &["stats", "latest", "latest~1"]);
+    let inside = format!("latest:{}", stage.path("source").display());
+    stage.run("stats SNAPSHOT:PATH", &["stats", &inside]);
 }
 
 fn databases(stage: &mut Stage) {
@@ -320,6 +337,8 @@ fn damage(stage: &mut Stage) {
     let ids = stage.run("snapshots", &["snapshots"]);
     let id = ids["snapshots"][0]["id"].as_str().unwrap().to_owned();
     fs::remove_file(vault.join("snapshots").join(id)).unwrap();
+    let without = stage.run("stats", &["stats"]);
+    assert_eq!(without["unreadable"].as_array().unwrap().len(), 1, "{without}");
     let list = stage.run("snapshots", &["snapshots"]);
     assert_eq!(list["unreadable"].as_array().unwrap().len(), 1, "{list}");
 }

@@ -1,5 +1,6 @@
 //! The command line called as a function: exit codes, messages, JSON, passwords.
 
+mod across;
 mod calendar;
 mod check;
 mod databases;

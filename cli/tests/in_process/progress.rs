@@ -4,13 +4,13 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::support::{Command, cheap_vault};
+use crate::support::{Command, quick};
 
 #[test]
 fn what_happens_on_the_way_is_lines_on_standard_error() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("vault");
-    drop(cheap_vault(&place));
+    drop(quick(&place, "p"));
     std::fs::create_dir(dir.path().join("source")).unwrap();
     let mut file = std::fs::File::create(dir.path().join("source/a\u{1b}[2J\nb")).unwrap();
     file.write_all(&[7; 100_000]).unwrap();

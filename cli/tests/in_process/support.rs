@@ -147,9 +147,10 @@ pub fn bare(args: &[&str]) -> Outcome {
     Command::default().run(args)
 }
 
-/// A repository whose password `p` costs nothing to try.
-pub fn cheap_vault(place: &Path) -> Repository {
+/// A new repository whose password is quickly tried: for tests of many commands.
+pub fn quick(place: &Path, password: &str) -> Repository {
     let store = Arc::new(LocalStore::new(place).unwrap());
     let options = InitOptions { kdf: kdf::CHEAP, label: "first".into(), ..InitOptions::default() };
-    Repository::init(store, b"p", &options, &OpenOptions::default(), Surroundings::system()).unwrap()
+    let open = OpenOptions { cache_dir: None, ..OpenOptions::default() };
+    Repository::init(store, password.as_bytes(), &options, &open, Surroundings::system()).unwrap()
 }

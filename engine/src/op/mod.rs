@@ -3,7 +3,9 @@
 //! them share is in [`crate::repo`].
 
 pub mod check;
+pub mod diff;
 pub mod dump;
+pub mod find;
 pub mod forget;
 pub mod ledger;
 pub mod list;
@@ -15,5 +17,6 @@ pub mod restore;
 pub mod rewrite;
 pub mod snapshot;
 pub mod sqlite;
+pub mod stats;
 pub mod tag;
 pub mod verify;

@@ -248,7 +248,7 @@ impl Reader {
             }
             match self.read_place(all.as_ref(), blob, &place, keep) {
                 Ok(bytes) => return Ok(Some(bytes)),
-                Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => {
+                Err(error) if error.is_ours() => {
                     return Err(error);
                 }
                 Err(error) => {

@@ -27,12 +27,19 @@ pub struct Filter {
     pub tags: Vec<String>,
     /// Only those made of every one of these paths.
     pub paths: Vec<Vec<u8>>,
+    /// Only those taken before this moment, nanoseconds since 1970.
+    pub before_ns: Option<i64>,
+    /// Only those taken then or later.
+    pub since_ns: Option<i64>,
 }
 
 impl Filter {
     /// Does the snapshot fit?
     pub fn fits(&self, snapshot: &SnapshotV1) -> bool {
-        (self.hosts.is_empty() || self.hosts.contains(&snapshot.host.0))
+        let time_ns = snapshot.time.to_ns();
+        self.before_ns.is_none_or(|end| time_ns < end)
+            && self.since_ns.is_none_or(|start| start <= time_ns)
+            && (self.hosts.is_empty() || self.hosts.contains(&snapshot.host.0))
             && self.tags.iter().all(|t| snapshot.tags.iter().any(|have| have.0 == *t))
             && self.paths.iter().all(|p| snapshot.paths.iter().any(|have| have.0 == *p))
     }
@@ -76,14 +83,21 @@ impl Repository {
         Ok((found, unreadable))
     }
 
+    /// The newest snapshot that fits, or the one so many `back` from it.
+    pub fn newest_snapshot(&self, ledger: &Ledger, filter: &Filter, back: usize) -> Result<Snapshot> {
+        let (mut found, unreadable) = self.snapshots(ledger, filter)?;
+        for (id, error) in unreadable {
+            self.notice(format!("snapshot {} was passed over: {error}", id.short()));
+        }
+        let missing = || Error::NotFound { what: "a snapshot that fits".into() };
+        let at = found.len().checked_sub(back.saturating_add(1)).ok_or_else(missing)?;
+        Ok(found.swap_remove(at))
+    }
+
     /// The snapshot that `word` means: `latest` among those that fit, or the beginning of an id.
     pub fn find_snapshot(&self, ledger: &Ledger, word: &str, filter: &Filter) -> Result<Snapshot> {
         if word == "latest" {
-            let (mut found, unreadable) = self.snapshots(ledger, filter)?;
-            for (id, error) in unreadable {
-                self.notice(format!("snapshot {} was passed over: {error}", id.short()));
-            }
-            return found.pop().ok_or_else(|| Error::NotFound { what: "a snapshot that fits".into() });
+            return self.newest_snapshot(ledger, filter, 0);
         }
         self.snapshot(self.find_committed(ledger, word)?)
     }

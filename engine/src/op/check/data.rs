@@ -210,7 +210,7 @@ fn read_one(
     for frame in found.with_bases {
         match through_reader(reader, holdings, number, frame, &expected) {
             Ok(()) => found.plain_bytes += u64::from(expected.frames[frame].plain_len),
-            Err(error @ (Error::Interrupted | Error::Internal(_) | Error::Io { .. })) => return Err(error),
+            Err(error) if error.is_ours() => return Err(error),
             // One of its bases cannot be had: that is the fault of the pack that should hold it, and the
             // walk tells who needs it. Or nobody does: a pack that stays may lose the bases of what is
             // dead in it to a prune.

@@ -121,7 +121,7 @@ impl Court<'_> {
             } else if self.tried.insert(number) {
                 match self.reader.copy_at(blob, &inventory.place(*copy)) {
                     Ok(_) => {}
-                    Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => {
+                    Err(error) if error.is_ours() => {
                         return Err(error);
                     }
                     Err(error) => {

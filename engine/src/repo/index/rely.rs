@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::frame::Edge;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::index::{Index, PackNumber, Place, Places};
@@ -212,7 +212,7 @@ impl Search {
                 self.lists.insert(list, blobs.clone());
                 Ok(Some(blobs))
             }
-            Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
+            Err(error) if error.is_ours() => Err(error),
             Err(_) => Ok(None),
         }
     }

@@ -29,6 +29,8 @@ use crate::progress::Progress;
 use crate::repo::index::Place;
 use crate::repo::reader::Reader;
 pub use plan::{Failure, Failures};
+#[cfg(feature = "testing")]
+pub use spool::TESTED_MEMORY_BYTES;
 use spool::{At, STEP_BYTES, Spool};
 
 /// What is kept between two wishes, in the spool.

@@ -263,7 +263,7 @@ impl Plan<'_> {
         let mut blobs = Vec::new();
         match self.described(list, height, 0, &mut blobs) {
             Ok(_) => {}
-            Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => return Err(error),
+            Err(error) if error.is_ours() => return Err(error),
             Err(error) => {
                 return Ok(Err(Failure::Base(BlobRef::new(BlobKind::List, list), error.to_string())));
             }
@@ -357,7 +357,7 @@ impl Plan<'_> {
     fn decode(&self, key: &FrameKey, job: &Job) -> Result<Made> {
         let made = if job.by_grains { self.by_grains(job) } else { self.plain(key, job) };
         match made {
-            Err(error @ (Error::Internal(_) | Error::Interrupted | Error::Io { .. })) => Err(error),
+            Err(error) if error.is_ours() => Err(error),
             Err(Error::Missing { blob, reason }) => {
                 Ok(Made::Nothing(Failure::Own(format!("stands on {blob}: {reason}"))))
             }

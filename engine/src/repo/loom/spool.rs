@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, Result};
@@ -13,6 +14,11 @@ use crate::repo::temp;
 pub const STEP_BYTES: usize = 256;
 /// Kept in memory.
 const MEMORY_BYTES: usize = 32 << 20;
+
+/// The same, where tests have no use for so much.
+#[cfg(feature = "testing")]
+pub static TESTED_MEMORY_BYTES: std::sync::atomic::AtomicUsize =
+    std::sync::atomic::AtomicUsize::new(MEMORY_BYTES);
 
 /// A place in the spool, in steps.
 pub type At = u32;
@@ -26,10 +32,21 @@ struct Ends {
 }
 
 /// See the module's words.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Spool {
+    memory_bytes: usize,
     memory: RwLock<Vec<u8>>,
     ends: Mutex<Ends>,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        #[cfg(not(feature = "testing"))]
+        let memory_bytes = MEMORY_BYTES;
+        #[cfg(feature = "testing")]
+        let memory_bytes = TESTED_MEMORY_BYTES.load(std::sync::atomic::Ordering::Relaxed);
+        Self { memory_bytes, memory: RwLock::default(), ends: Mutex::default() }
+    }
 }
 
 impl Spool {
@@ -47,7 +64,7 @@ impl Spool {
     pub fn append(&self, bytes: &[u8]) -> Result<At> {
         let room = bytes.len().next_multiple_of(STEP_BYTES);
         let mut ends = self.ends();
-        if ends.memory + room <= MEMORY_BYTES {
+        if ends.memory + room <= self.memory_bytes {
             let mut memory = self.memory.write().unwrap_or_else(|e| e.into_inner());
             let at = ends.memory;
             ends.memory += room;
@@ -57,18 +74,18 @@ impl Spool {
         }
         let dir = std::env::temp_dir();
         if ends.file.is_none() {
-            let made = temp::nameless(&dir, "ballast-spool-").map_err(|e| Error::io(&dir, e))?;
+            let made = temp::nameless(&dir, "ballast-spool-").map_err(|e| failed(&dir, e))?;
             ends.file = Some(std::sync::Arc::new(made));
         }
         let at = ends.file_bytes;
-        let place = step(MEMORY_BYTES as u64 + at)?;
+        let place = step(self.memory_bytes as u64 + at)?;
         // Its last grain has a place as well.
-        step(MEMORY_BYTES as u64 + at + room as u64)?;
+        step(self.memory_bytes as u64 + at + room as u64)?;
         ends.file_bytes += room as u64;
         let file = ends.file.clone();
         drop(ends);
         match file {
-            Some(file) => file.write_all_at(bytes, at).map_err(|e| Error::io(&dir, e)).map(|()| place),
+            Some(file) => file.write_all_at(bytes, at).map_err(|e| failed(&dir, e)).map(|()| place),
             None => Err(Error::Internal("a spool without a file".into())),
         }
     }
@@ -78,17 +95,21 @@ impl Spool {
         let at = at as usize * STEP_BYTES;
         // Of a frame that is described twice, and is longer the second time.
         let beyond = || Error::corrupt("a frame", "is shorter than its blobs");
-        if at < MEMORY_BYTES {
+        if at < self.memory_bytes {
             let memory = self.memory.read().unwrap_or_else(|e| e.into_inner());
             out.copy_from_slice(memory.get(at..at + out.len()).ok_or_else(beyond)?);
             return Ok(());
         }
         let file = self.ends().file.clone().ok_or_else(beyond)?;
-        file.read_exact_at(out, (at - MEMORY_BYTES) as u64).map_err(|e| match e.kind() {
+        file.read_exact_at(out, (at - self.memory_bytes) as u64).map_err(|e| match e.kind() {
             ErrorKind::UnexpectedEof => beyond(),
-            _ => Error::io(std::env::temp_dir(), e),
+            _ => failed(&std::env::temp_dir(), e),
         })
     }
+}
+
+fn failed(dir: &Path, source: std::io::Error) -> Error {
+    Error::Temporary { dir: dir.to_owned(), source }
 }
 
 fn step(at: u64) -> Result<At> {

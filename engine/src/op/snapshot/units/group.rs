@@ -9,7 +9,7 @@ use super::moved::{Shared, far, lists_for, shared};
 use super::old::Old;
 use super::{LEVEL, LEVEL_MOVED};
 use crate::codec::grains::{self, Draft, GRAIN_BYTES, NEW, grains_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::BlobId;
 use crate::repo::frames::ByGrains;
 use crate::repo::reader::BlobBytes;
@@ -66,7 +66,16 @@ impl Group {
             let id = |unit: &Unit| (unit.id, u32::try_from(unit.bytes.len()).unwrap_or(u32::MAX));
             let ids: Vec<(BlobId, u32)> = group.units.iter().map(id).collect();
             let made = match (old, group.up_to) {
-                (Some(old), Some(up_to)) => group.against(session, old, up_to, &ids)?,
+                (Some(old), Some(up_to)) if !old.is_given_up() => {
+                    match group.against(session, old, up_to, &ids) {
+                        // A snapshot that costs more is better than none.
+                        Err(error @ Error::Temporary { .. }) => {
+                            old.give_up(&error);
+                            Made::Longer
+                        }
+                        made => made?,
+                    }
+                }
                 _ => Made::Longer,
             };
             match made {

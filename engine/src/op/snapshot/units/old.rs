@@ -2,7 +2,7 @@
 //! share with others.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use super::anchors::{self, Anchors};
@@ -52,6 +52,7 @@ pub struct Old<'a> {
     lists: Vec<OldList>,
     anchors: OnceLock<Anchors>,
     kept: Mutex<Option<Pin<'a>>>,
+    given_up: AtomicBool,
 }
 
 impl<'a> Old<'a> {
@@ -70,6 +71,7 @@ impl<'a> Old<'a> {
             lists: Vec::new(),
             anchors: OnceLock::new(),
             kept: Mutex::default(),
+            given_up: AtomicBool::new(false),
         };
         let (mut offset, mut first) = (0, 0);
         all.take_in(&node.content, &mut offset, &mut first, 0)?;
@@ -106,6 +108,19 @@ impl<'a> Old<'a> {
             }
         }
         Some(chunks_only)
+    }
+
+    /// What it costs to stand on it cannot be paid here: units are stored alone from now on. Said once.
+    pub fn give_up(&self, why: &Error) {
+        if !self.given_up.swap(true, Ordering::Relaxed) {
+            let cost = "what changed in a database is stored alone, not as a difference";
+            self.session.repo().notice(format!("{cost}: {why}"));
+        }
+    }
+
+    /// Was it given up?
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// All of them, by offset.
@@ -153,7 +168,7 @@ impl<'a> Old<'a> {
     pub fn bytes(&self, at: usize, height: u8) -> Result<Option<BlobBytes>> {
         match self.reader.base_bytes_up_to(&self.units[at].blob(), height) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error @ (Error::Interrupted | Error::Internal(_) | Error::Io { .. })) => Err(error),
+            Err(error) if error.is_ours() => Err(error),
             Err(_) => Ok(None),
         }
     }
