@@ -1,5 +1,6 @@
 //! What can be typed. The doc comments are the help: written for a tired person.
 
+mod about;
 mod change;
 mod check;
 mod compare;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use about::{CompletionsArgs, ConfigArgs, ManArgs, Shell};
 pub use change::{RewriteArgs, TagArgs, TagCommand};
 pub use check::CheckArgs;
 pub use compare::{DiffArgs, FindArgs, FoundKind, StatsArgs};
@@ -92,7 +94,7 @@ pub struct Global {
     #[arg(long, global = true, hide_short_help = true)]
     pub accept_older_repository: bool,
 
-    /// Print one JSON object instead of text
+    /// Print JSON, an object a line, on both streams (see docs/json.md)
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -138,7 +140,10 @@ pub enum Command {
     /// Make a damaged repository whole again: index, packs, snapshots, in this order
     #[command(subcommand)]
     Repair(RepairCommand),
+    Config(ConfigArgs),
     Cat(CatArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
     Version(VersionArgs),
 }
 

@@ -1,6 +1,8 @@
 //! Progress for people: a bar with rate and time left, on standard error, on a
-//! terminal only. Problems and notes are printed above it, as they come.
+//! terminal only. Problems and notes are printed above it, as they come. With `--json` all of it
+//! is lines of JSON instead (`meter`).
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,13 +14,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::exit::Exit;
-use crate::io::ErrOut;
 use crate::logs;
+use crate::meter::{self, Status};
 use crate::output::{count, name};
-use crate::printer::{Printer, Style, tell};
+use crate::printer::{Printer, Voice};
 
-/// Problems that are shown one by one; the rest is only counted.
+/// Problems that people are shown one by one; the rest is only counted.
 const SHOWN_PROBLEMS: usize = 100;
+/// The same for programs: a bound of memory, about 16 MiB of long paths.
+const TOLD_PROBLEMS: usize = 10_000;
 
 const WITH_TOTAL: &str =
     "{spinner} {prefix} {bar:16} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left\n  {files} {wide_msg}";
@@ -28,8 +32,8 @@ const FILES_ONLY: &str = "{spinner} {prefix} {files} {elapsed}\n  {wide_msg}";
 /// Draws, prints, and says whether to stop.
 pub struct Meter {
     bar: ProgressBar,
-    err: ErrOut,
-    style: Style,
+    voice: Voice,
+    status: Option<Status>,
     quiet: bool,
     stop: Arc<AtomicBool>,
     told_to_stop: AtomicBool,
@@ -38,7 +42,7 @@ pub struct Meter {
     shape: AtomicU8,
     /// What is counted in this phase.
     unit: Arc<Mutex<&'static str>>,
-    shown: Mutex<Vec<Problem>>,
+    shown: Mutex<HashSet<String>>,
 }
 
 impl Meter {
@@ -52,7 +56,8 @@ impl Meter {
                 tracing::warn!(%error, "files are read without mapping them");
             }
         }
-        let visible = p.io.terminals.stderr && !p.global.quiet && !logs::wanted(p) && p.io.owns_process;
+        let (quiet, json) = (p.global.quiet, p.global.json);
+        let visible = p.io.terminals.stderr && !quiet && !json && !logs::wanted(p) && p.io.owns_process;
         let target =
             if visible { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -61,9 +66,9 @@ impl Meter {
         }
         Self {
             bar,
-            err: p.io.err.clone(),
-            style: p.err_style(),
-            quiet: p.global.quiet,
+            voice: p.voice(),
+            status: (json && !quiet).then(|| Status::new(p.voice(), p.io.surroundings.clock.clone())),
+            quiet,
             stop: p.io.stop.clone(),
             told_to_stop: AtomicBool::new(false),
             files: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
@@ -83,7 +88,7 @@ impl Meter {
         let shown = self.shown.lock().unwrap_or_else(|e| e.into_inner()).len() as u64;
         if problem_count > shown {
             let more = count(problem_count - shown);
-            tell(&self.err, self.style, "problem", &format!("{more} more, not shown one by one"));
+            self.voice.tell("warning", &format!("{more} more problems, not shown one by one"));
         }
     }
 
@@ -93,7 +98,7 @@ impl Meter {
     }
 
     fn above(&self, word: &str, message: &str) {
-        self.bar.suspend(|| tell(&self.err, self.style, word, message));
+        self.bar.suspend(|| self.voice.tell(word, message));
     }
 
     /// Chooses the line by what is known.
@@ -136,6 +141,9 @@ impl Progress for Meter {
             pair[1].store(total.unwrap_or(0), Ordering::Relaxed);
         }
         self.unit("files");
+        if let Some(status) = &self.status {
+            status.phase(name, files, bytes);
+        }
         self.bar.reset();
         self.bar.set_prefix(name);
         self.bar.set_message("");
@@ -144,11 +152,17 @@ impl Progress for Meter {
 
     fn unit(&self, plural: &'static str) {
         *self.unit.lock().unwrap_or_else(|e| e.into_inner()) = plural;
+        if let Some(status) = &self.status {
+            status.unit(plural);
+        }
     }
 
     fn found(&self, files: u64, bytes: u64) {
         self.files[1].fetch_add(files, Ordering::Relaxed);
         self.bytes[1].fetch_add(bytes, Ordering::Relaxed);
+        if let Some(status) = &self.status {
+            status.found(files, bytes);
+        }
         self.reshape();
     }
 
@@ -156,22 +170,36 @@ impl Progress for Meter {
         self.files[0].fetch_add(files, Ordering::Relaxed);
         let before = self.bytes[0].fetch_add(bytes, Ordering::Relaxed);
         self.bar.inc(bytes);
+        if let Some(status) = &self.status {
+            status.advance(files, bytes);
+        }
         if before == 0 {
             self.reshape();
         }
     }
 
     fn current(&self, path: &str) {
+        if let Some(status) = &self.status {
+            status.current(path);
+        }
         if !self.bar.is_hidden() {
             self.bar.set_message(name(path.as_bytes()));
         }
     }
 
     fn problem(&self, problem: &Problem) {
+        let most = if self.voice.json { TOLD_PROBLEMS } else { SHOWN_PROBLEMS };
         let mut shown = self.shown.lock().unwrap_or_else(|e| e.into_inner());
-        if shown.len() < SHOWN_PROBLEMS && !shown.contains(problem) {
-            shown.push(problem.clone());
+        if shown.len() >= most || !shown.insert(problem.to_string()) {
+            return;
+        }
+        if self.voice.json {
+            self.voice.object("problem", meter::problem(problem));
+        } else {
             self.above("problem", &problem.to_string());
+        }
+        if let Some(status) = &self.status {
+            status.problem();
         }
     }
 

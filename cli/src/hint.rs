@@ -1,5 +1,7 @@
 //! Cures: from an engine's error to what a person does next. Written here, once.
 
+use std::io;
+
 use ballast::error::{Error, StoreErrorKind};
 
 use crate::secret::Source;
@@ -49,6 +51,8 @@ pub fn cure(error: &Error) -> Option<String> {
         }
         Error::Overtaken { .. } => "run the same command again",
         Error::Interrupted => "run the same command again: it goes on with what was finished",
+        Error::Io { source, .. } => return of_system(source).map(str::to_owned),
+        Error::Usage(message) => return of_usage(message).map(str::to_owned),
         Error::Internal(_) => "this should not happen; run again with -vv and report what it says",
         Error::Store(store) => match store.kind {
             StoreErrorKind::Full => {
@@ -67,6 +71,33 @@ pub fn cure(error: &Error) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// What the system said of a path of this machine.
+pub fn of_system(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind as K;
+    Some(match error.kind() {
+        K::NotFound => "is it spelled right, and is the disk mounted?",
+        K::PermissionDenied => "check owner and mode there, or run as a user who may",
+        K::ReadOnlyFilesystem => "it is mounted read-only: give a place that can be written to",
+        K::NotADirectory => "a directory is needed there: give another path",
+        K::IsADirectory => "a file is needed there: give another path",
+        K::StorageFull | K::QuotaExceeded => "make room there and run again",
+        _ => return None,
+    })
+}
+
+/// Arguments that only the repository could judge, by what the engine says of them.
+fn of_usage(message: &str) -> Option<&'static str> {
+    let cures = [
+        ("is no SQLite database", "`ballast verify SNAPSHOT` finds every database of a snapshot"),
+        ("the statement was not run", "give one statement that only reads, such as SELECT, in quotes"),
+        ("pattern", "patterns are those of .gitignore; quote them, or the shell expands them"),
+        ("is a directory", "`ballast restore SNAPSHOT:PATH -t DIR` gives directories back"),
+        ("of another repository", "check -r: the page names the repository that it belongs to"),
+        ("is ambiguous", "give more digits"),
+    ];
+    cures.iter().find(|(words, _)| message.contains(words)).map(|(_, cure)| *cure)
+}
+
 /// A wrong password is looked for where it came from.
 pub fn wrong_password(source: &Source) -> String {
     match source {
@@ -77,11 +108,17 @@ pub fn wrong_password(source: &Source) -> String {
     }
 }
 
+/// Standard output cannot be written to.
+pub const OUTPUT: &str = "is there room where it goes? what was written so far is not whole";
+
 /// No place was given.
 pub const NO_PLACE: &str = "say where it is: -r DIR, or set BALLAST_REPOSITORY";
 
 /// No password, and nobody to ask.
 pub const NO_PASSWORD: &str = "set BALLAST_PASSWORD, or give --password-file or --password-command";
+
+/// A page that cannot be read.
+pub const NO_PAGE: &str = "give the file that `ballast key export` wrote, or - for standard input";
 
 /// What to do with a page that was typed from paper.
 pub const MISREAD: &str = "compare that line with the paper; O and 0, I and 1, B and 8 count as the same";

@@ -1,14 +1,16 @@
 //! Logs to standard error: `-v`, `-vv`, or `BALLAST_LOG` (`debug`, `ballast::repo=trace`).
+//! With `--json` each is a line of `"message_type":"log"`.
 
-use std::io;
+use std::io::{self, Write};
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::printer::Printer;
+use crate::printer::{Printer, Voice};
 
 /// Does anybody want logs? Then no bar is drawn between them.
 pub fn wanted(p: &Printer<'_>) -> bool {
@@ -34,7 +36,26 @@ pub fn start(p: &Printer<'_>) {
             }
         },
     };
-    let layer = fmt::layer().with_writer(io::stderr).with_ansi(false).compact().with_filter(targets);
+    let voice = p.voice();
+    let writer = match p.global.json {
+        true => BoxMakeWriter::new(move || Event(voice.clone())),
+        false => BoxMakeWriter::new(io::stderr),
+    };
+    let layer = fmt::layer().with_writer(writer).with_ansi(false).compact().with_filter(targets);
     // It fails only where a host program has set its own.
     drop(tracing_subscriber::registry().with(layer).try_init());
+}
+
+/// What is written at once is one event.
+struct Event(Voice);
+
+impl Write for Event {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.tell("log", String::from_utf8_lossy(bytes).trim());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

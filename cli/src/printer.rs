@@ -1,15 +1,21 @@
 //! One place decides what is said, where and how: data and results on standard
 //! output, all else on standard error; quiet, JSON, colour.
+//!
+//! With `--json` every line on either stream is one object with a `message_type`, and the last
+//! one on standard output is `summary` or `error` (`docs/json.md`).
 
 use std::io::Write;
 
 use clap::error::ErrorKind;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
-use crate::io::{ErrOut, Io};
-use crate::output::{safe, safe_json};
+use crate::hint;
+use crate::io::{ErrOut, Io, Out};
+use crate::json;
+use crate::output::safe;
 use crate::table::width;
 
 /// Colours of words; none unless a terminal reads them.
@@ -43,6 +49,39 @@ impl Style {
     }
 }
 
+/// What is said on standard error: `word: message`, or a line of JSON.
+#[derive(Clone)]
+pub struct Voice {
+    err: ErrOut,
+    style: Style,
+    /// Every line is one object.
+    pub json: bool,
+}
+
+impl Voice {
+    /// One that speaks to programs.
+    #[cfg(test)]
+    pub fn programs(err: ErrOut) -> Self {
+        Self { err, style: Style::default(), json: true }
+    }
+
+    /// `word: message`. The words are `error`, `warning`, `problem`, `note`.
+    pub fn tell(&self, word: &str, message: &str) {
+        if self.json {
+            let mut object = Map::new();
+            object.insert("message".into(), message.into());
+            self.object(word, object);
+        } else {
+            self.err.line(&format!("{} {}", self.style.word(word), safe(message)));
+        }
+    }
+
+    /// One object, whose `message_type` is `word`.
+    pub fn object(&self, word: &str, object: Map<String, Value>) {
+        self.err.line(&json::line(word, object.into()));
+    }
+}
+
 /// What every verb gets: the world, the global options, and ways to speak.
 pub struct Printer<'a> {
     /// The world.
@@ -53,8 +92,8 @@ pub struct Printer<'a> {
     pub place: Option<String>,
     style: Style,
     json_to_err: bool,
-    /// The final object of `--json` is out, or on its way piece by piece.
-    pub json_done: bool,
+    /// The final object of `--json` is out.
+    json_done: bool,
 }
 
 impl<'a> Printer<'a> {
@@ -87,23 +126,35 @@ impl<'a> Printer<'a> {
         }
     }
 
+    /// What speaks on standard error.
+    pub fn voice(&self) -> Voice {
+        Voice { err: self.io.err.clone(), style: self.err_style(), json: self.global.json }
+    }
+
     /// Something to know, on standard error; not with `--quiet`.
     pub fn note(&self, message: &str) {
         if !self.global.quiet {
-            tell(&self.io.err, self.err_style(), "note", message);
+            self.voice().tell("note", message);
         }
     }
 
     /// Something to mind, on standard error, always.
     pub fn warn(&self, message: &str) {
-        tell(&self.io.err, self.err_style(), "warning", message);
+        self.voice().tell("warning", message);
     }
 
-    /// The final object of `--json`.
+    /// The final object of `--json`, a `summary`. Moments and names become what `docs/json.md` says.
     pub fn json(&mut self, value: &Value) {
-        let text = safe_json(&value.to_string());
         self.json_done = true;
-        if self.json_to_err { self.io.err.line(&text) } else { self.data(&text) }
+        let line = json::line("summary", value.clone());
+        if self.json_to_err { self.io.err.line(&line) } else { self.data(&line) }
+    }
+
+    /// The same of a verb's report.
+    pub fn report(&mut self, report: &impl Serialize) -> Result<(), Failure> {
+        let value = serde_json::to_value(report).map_err(|e| Failure::failed(e.to_string()))?;
+        self.json(&value);
+        Ok(())
     }
 
     /// Tells how it ended and gives the exit code.
@@ -112,7 +163,8 @@ impl<'a> Printer<'a> {
             // Whoever read this had enough.
             Err(_) if self.io.out.broken => return Exit::Done,
             Err(mut failure) => {
-                if let Some(place) = self.place.as_ref().filter(|_| failure.of_store) {
+                let told = |place: &&String| failure.of_store && !failure.message.contains(*place);
+                if let Some(place) = self.place.as_ref().filter(told) {
                     failure.message = format!("{place}: {}", failure.message);
                 }
                 self.fail(&failure)
@@ -122,35 +174,44 @@ impl<'a> Printer<'a> {
         drop(self.io.out.flush());
         match self.io.out.failure.take() {
             Some(error) if exit == Exit::Done => {
-                let failure = Failure::failed(format!("cannot write to standard output: {error}"));
-                tell(&self.io.err, self.err_style(), "error", &failure.message);
-                failure.exit
+                let failure = Failure::failed(format!("cannot write to standard output: {error}"))
+                    .with_hint(hint::OUTPUT);
+                self.json_done = true;
+                self.fail(&failure)
             }
             _ => exit,
         }
     }
 
     fn fail(&mut self, failure: &Failure) -> Exit {
-        if self.global.json && !self.json_done {
-            self.json(&Value::Object(error_json(failure)));
+        let out = (!self.json_done && !self.json_to_err).then_some(&mut self.io.out);
+        if self.global.json {
+            json_error(out, &self.io.err, failure);
+            return failure.exit;
         }
-        if !(self.global.json && self.json_to_err) {
-            drop(self.io.out.flush());
-            let style = self.err_style();
-            tell(&self.io.err, style, "error", &failure.message);
-            if let Some(hint) = &failure.hint {
-                let columns = if self.io.terminals.stderr { 72 } else { usize::MAX };
-                let lines = wrap(&safe(hint), columns);
-                self.io.err.line(&format!("{} {}", style.word("hint"), lines.join("\n      ")));
-            }
+        drop(self.io.out.flush());
+        self.voice().tell("error", &failure.message);
+        if let Some(hint) = &failure.hint {
+            let columns = if self.io.terminals.stderr { 72 } else { usize::MAX };
+            let lines = wrap(&safe(hint), columns);
+            self.io.err.line(&format!("{} {}", self.err_style().word("hint"), lines.join("\n      ")));
         }
         failure.exit
     }
 }
 
-/// `word: message` on standard error.
-pub fn tell(err: &ErrOut, style: Style, word: &str, message: &str) {
-    err.line(&format!("{} {}", style.word(word), safe(message)));
+/// An error on both streams: who reads only one of them learns of it.
+fn json_error(out: Option<&mut Out>, err: &ErrOut, failure: &Failure) {
+    let mut object = Map::new();
+    object.insert("message".into(), failure.message.as_str().into());
+    object.insert("hint".into(), failure.hint.as_deref().into());
+    object.insert("exit_code".into(), failure.exit.code().into());
+    let line = json::line("error", object.into());
+    if let Some(out) = out {
+        // A failure is kept by `Out`, and there is another one to tell.
+        drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+    }
+    err.line(&line);
 }
 
 /// Breaks `text` between words, so that lines have at most `columns` where words allow it.
@@ -169,15 +230,6 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// What `--json` says of an error.
-pub fn error_json(failure: &Failure) -> Map<String, Value> {
-    let mut object = Map::new();
-    object.insert("error".into(), failure.message.as_str().into());
-    object.insert("hint".into(), failure.hint.as_deref().into());
-    object.insert("exit_code".into(), failure.exit.code().into());
-    object
-}
-
 /// Help, version, or a command line that cannot be meant.
 pub fn refuse_arguments(io: &mut Io, error: &clap::Error, json: bool) -> Exit {
     let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -192,8 +244,8 @@ pub fn refuse_arguments(io: &mut Io, error: &clap::Error, json: bool) -> Exit {
         let plain = rendered.to_string();
         let first = plain.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
         let words: Vec<_> = first.split_whitespace().collect();
-        let value = Value::Object(error_json(&Failure::usage(words.join(" "), "see `ballast --help`")));
-        drop(writeln!(io.out, "{}", safe_json(&value.to_string())).and_then(|()| io.out.flush()));
+        json_error(Some(&mut io.out), &io.err, &Failure::usage(words.join(" "), "see `ballast --help`"));
+        return Exit::Usage;
     }
     io.err.raw(&text);
     Exit::Usage

@@ -95,7 +95,8 @@ fn from_file(path: &Path) -> Result<(Password, Source), Failure> {
     let source = Source::File(path.to_owned());
     let read = File::open(path).and_then(bounded);
     let bytes = read.map_err(|e| {
-        Failure::usage(format!("cannot read the password from {}: {e}", path.display()), "check the path")
+        let cure = hint::of_system(&e).unwrap_or(hint::NO_PASSWORD);
+        Failure::usage(format!("cannot read the password from {}: {e}", path.display()), cure)
     })?;
     whole(bytes, source)
 }

@@ -2,6 +2,8 @@
 
 mod cat;
 mod check;
+mod completions;
+mod config;
 mod diff;
 mod dump;
 mod find;
@@ -12,6 +14,7 @@ mod key_page;
 mod ledger;
 mod lock;
 mod ls;
+mod man;
 mod prune;
 mod records;
 mod repair;
@@ -25,7 +28,7 @@ mod tag;
 mod verify;
 mod version;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::args::Command;
 use crate::exit::{Exit, Failure};
@@ -56,20 +59,18 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Prune(args) => prune::run(&args, p),
         Command::Repair(command) => repair::run(&command, p),
         Command::Cat(args) => cat::run(&args, p),
+        Command::Config(_) => config::run(p),
+        Command::Completions(args) => completions::run(&args, p),
+        Command::Man(args) => man::run(&args, p),
         Command::Version(_) => version::run(p),
     }
 }
 
-/// Bytes as JSON text; where they are not UTF-8, exactly as hexadecimal beside it.
-fn put_bytes(object: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
-    object.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
-    if std::str::from_utf8(bytes).is_err() {
-        object.insert(format!("{key}_hex"), ballast::id::to_hex(bytes).into());
-    }
-}
-
-/// Pairs of an id and a reason as objects that say which is which.
+/// Ids with a reason as objects that say which is which.
 fn named(pairs: &Value) -> Value {
-    let one = |pair: &Value| json!({ "id": pair[0], "reason": pair[1] });
+    let one = |pair: &Value| match &pair[2] {
+        Value::Null => json!({ "id": pair[0], "reason": pair[1] }),
+        described => json!({ "id": pair[0], "reason": pair[1], "described": described }),
+    };
     pairs.as_array().map_or(Value::Null, |pairs| pairs.iter().map(one).collect())
 }

@@ -164,6 +164,10 @@ pub fn find(p: &Printer<'_>, repo: &Repository, word: &str, filter: &Filter) -> 
             Err(Failure::failed("there is no snapshot in this repository yet")
                 .with_hint("`ballast snapshot PATH` takes one"))
         }
+        Err(Error::NotFound { .. }) if word == "latest" && is_everything(&filter) => {
+            Err(Failure::failed("no snapshot of this repository can be read")
+                .with_hint("`ballast check` says why, and what repairs it"))
+        }
         Err(Error::NotFound { .. }) if !word.bytes().all(|b| b.is_ascii_hexdigit()) => {
             let words = match filter.before_ns.is_some() || filter.since_ns.is_some() || word != "latest" {
                 true => "no snapshot is so old, or fits this host, these tags and these paths",
@@ -173,6 +177,11 @@ pub fn find(p: &Printer<'_>, repo: &Repository, word: &str, filter: &Filter) -> 
         }
         found => Ok(found?),
     }
+}
+
+fn is_everything(filter: &Filter) -> bool {
+    let times = filter.before_ns.is_some() || filter.since_ns.is_some();
+    !times && filter.hosts.is_empty() && filter.tags.is_empty() && filter.paths.is_empty()
 }
 
 /// The ids that `words` mean. What is named by its id need not be readable.

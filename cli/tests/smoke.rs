@@ -30,6 +30,23 @@ fn exit_codes_reach_the_shell() {
     assert_eq!(usage.status.code(), Some(2));
 }
 
+/// Logs too are lines that a program can read (docs/json.md, "log").
+#[test]
+fn with_json_logs_are_lines_of_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = ballast(&["-vv", "--json", "snapshot", "--init", "--no-cache", "/dev/null"]);
+    let place = dir.path().join("vault");
+    let output = command.env("BALLAST_REPOSITORY", place).env("BALLAST_PASSWORD", "p").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
+    let logs: Vec<_> = lines.filter(|line| line["message_type"] == "log").collect();
+    assert!(!logs.is_empty(), "{text}");
+    assert!(
+        logs.iter().all(|log| log["message"].is_string() && log.as_object().unwrap().len() == 2),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
     let mut child = ballast(&["help"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

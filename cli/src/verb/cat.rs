@@ -9,12 +9,13 @@ use ballast::id::{BlobKind, ObjectKind, ObjectName};
 use ballast::repo::Repository;
 use ballast::repo::reader::Reader;
 use ballast::repo::snapshots::Filter;
-use serde_json::{Value, json};
+use serde_json::{Value, json as object};
 
 use super::{key, records};
 use crate::args::{CatArgs, CatKind};
 use crate::connect;
 use crate::exit::{Exit, Failure};
+use crate::json;
 use crate::output::safe_json;
 use crate::printer::Printer;
 use crate::whom;
@@ -38,7 +39,8 @@ pub fn run(args: &CatArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     if p.global.json {
         p.json(&value);
     } else {
-        let text = serde_json::to_string_pretty(&value).map_err(|e| Failure::failed(e.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&json::tidy(value)).map_err(|e| Failure::failed(e.to_string()))?;
         p.data(&safe_json(&text));
     }
     Ok(Exit::Done)
@@ -60,7 +62,7 @@ fn names(repo: &Repository, kind: ObjectKind) -> Result<Value, Failure> {
     let mut names = repo.store().list(kind)?;
     // Ledger entries by number, all others by their digits.
     names.sort_by_key(|name| (if kind == ObjectKind::Ledger { name.len() } else { 0 }, name.clone()));
-    Ok(json!({ "kind": kind.word(), "names": names }))
+    Ok(object!({ "kind": kind.word(), "names": names }))
 }
 
 /// The one object of `kind` that `id` means.

@@ -72,12 +72,6 @@ fn as_json(report: &CheckReport) -> Result<Value, Failure> {
     for (at, fault) in report.faults.iter().enumerate() {
         let commands: Vec<_> = fault.repair.iter().map(|r| command(*r, fault)).collect();
         value["faults"][at]["repair"] = json!(commands);
-        for (path, touched) in fault.touches.first.iter().enumerate() {
-            if std::str::from_utf8(&touched.path).is_err() {
-                value["faults"][at]["touches"]["first"][path]["path_hex"] =
-                    json!(ballast::id::to_hex(&touched.path));
-            }
-        }
     }
     value["damaged"] = json!(!report.is_sound());
     Ok(value)

@@ -6,16 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 
 use ballast::error::Error;
 use ballast::format::tree::{Node, NodeKind};
+use ballast::format::wire::Bytes;
 use ballast::op::diff::{self, Change, Changed, DiffOptions, DiffReport, Side, Tally};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json as object};
 
-use super::put_bytes;
 use crate::args::DiffArgs;
 use crate::bar::Meter;
 use crate::exit::{Exit, Failure};
-use crate::output::{counted, name, safe_json, size};
+use crate::json;
+use crate::output::{counted, name, size};
 use crate::printer::Printer;
-use crate::{connect, time, whom};
+use crate::{connect, whom};
 
 /// Runs it.
 pub fn run(args: &DiffArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
@@ -42,42 +43,24 @@ pub fn run(args: &DiffArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (as_json, style) = (p.global.json, p.style());
     let meter = Meter::start(p);
     let out = &mut p.io.out;
-    let mut first = true;
-    let mut begun = Ok(());
-    if as_json {
-        p.json_done = true;
-        begun = write!(
-            out,
-            "{{\"old\":\"{}\",\"new\":\"{}\",\"changes\":[",
-            options.old.snapshot, options.new.snapshot
-        );
-    }
     let outcome = diff::run(&repo, &options, &meter, &mut |changed| {
         let written = if as_json {
-            let comma = if std::mem::take(&mut first) { "" } else { "," };
-            write!(out, "{comma}\n{}", safe_json(&record(changed).to_string()))
+            writeln!(out, "{}", json::line("change", record(changed)))
         } else {
             writeln!(out, "{}", line(changed))
         };
         written.map_err(unwritten)
     });
     meter.end(0, &[]);
-    let outcome = outcome.and_then(|report| begun.map_err(unwritten).map(|()| report)).map_err(Failure::from);
-    if as_json {
-        let tail = match &outcome {
-            Ok(report) => summary_json(report)?,
-            Err(failure) => crate::printer::error_json(failure),
-        };
-        let tail: String =
-            tail.iter().map(|(k, v)| format!(",\"{k}\":{}", safe_json(&v.to_string()))).collect();
-        drop(writeln!(p.io.out, "]{tail}}}"));
-    }
     connect::notices(p, &repo);
     let report = outcome?;
     for (path, reason) in &report.unreadable {
         p.warn(&format!("{path} cannot be compared: {reason}"));
     }
-    if !as_json {
+    if as_json {
+        let value = summary_json(&report, &options)?;
+        p.json(&value);
+    } else {
         for line in summary(&report) {
             p.say(&style.bold(&line));
         }
@@ -145,32 +128,35 @@ fn summary(r: &DiffReport) -> Vec<String> {
 }
 
 fn record(changed: &Changed<'_>) -> Value {
-    let mut object = Map::new();
-    object.insert("change".into(), json!(changed.change));
-    put_bytes(&mut object, "path", changed.path);
     let side = |node: &Node| {
-        json!({
+        object!({
             "kind": node.kind,
             "size": node.size,
-            "mtime": time::exact(node.mtime),
+            "mtime": node.mtime,
             "mode": format!("{:04o}", node.mode),
             "uid": node.uid,
             "gid": node.gid,
         })
     };
-    object.insert("old".into(), changed.old.map(side).into());
-    object.insert("new".into(), changed.new.map(side).into());
+    let mut record = object!({
+        "change": changed.change,
+        "path": Bytes::from(changed.path),
+        "old": changed.old.map(side),
+        "new": changed.new.map(side),
+    });
     if changed.change == Change::Content {
-        object.insert("new_bytes".into(), changed.new_bytes.into());
-        object.insert("gone_bytes".into(), changed.gone_bytes.into());
+        record["new_bytes"] = changed.new_bytes.into();
+        record["gone_bytes"] = changed.gone_bytes.into();
     }
-    Value::Object(object)
+    record
 }
 
-fn summary_json(report: &DiffReport) -> Result<Map<String, Value>, Failure> {
-    let value = serde_json::to_value(report).map_err(|e| Failure::failed(e.to_string()))?;
-    let Value::Object(mut object) = value else { return Ok(Map::new()) };
-    let unreadable = report.unreadable.iter().map(|(path, reason)| json!({ "path": path, "reason": reason }));
-    object.insert("unreadable".into(), unreadable.collect());
-    Ok(object)
+fn summary_json(report: &DiffReport, options: &DiffOptions) -> Result<Value, Failure> {
+    let mut value = serde_json::to_value(report).map_err(|e| Failure::failed(e.to_string()))?;
+    let unreadable =
+        report.unreadable.iter().map(|(path, reason)| object!({ "path": path, "reason": reason }));
+    value["unreadable"] = unreadable.collect();
+    value["old"] = object!(options.old.snapshot);
+    value["new"] = object!(options.new.snapshot);
+    Ok(value)
 }

@@ -1,5 +1,6 @@
 //! `dump`: one file to standard output. With `--json` the report goes to standard error.
 
+use ballast::format::wire::Bytes;
 use ballast::op::dump;
 use serde_json::json;
 
@@ -28,7 +29,7 @@ pub fn run(args: &DumpArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let bytes = outcome?;
     tracing::info!(path = name(&path), bytes, "dumped");
     if p.global.json {
-        p.json(&json!({ "snapshot": snapshot, "path": String::from_utf8_lossy(&path), "bytes": bytes }));
+        p.json(&json!({ "snapshot": snapshot, "path": Bytes(path), "bytes": bytes }));
     }
     Ok(Exit::Done)
 }

@@ -1,10 +1,10 @@
 //! `find`: names in all snapshots, version by version.
 
 use ballast::format::tree::NodeKind;
+use ballast::format::wire::Bytes;
 use ballast::op::find::{self, FindOptions, FindReport, FoundPath, Sighting, Version};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::put_bytes;
 use crate::args::{FindArgs, FoundKind};
 use crate::bar::Meter;
 use crate::connect;
@@ -98,12 +98,12 @@ fn versions(found: &FoundPath, p: &Printer<'_>) -> Vec<String> {
 }
 
 fn as_json(report: &FindReport) -> Value {
-    let seen = |s: &Sighting| json!({ "id": s.id, "time": time::exact(s.time) });
+    let seen = |s: &Sighting| json!({ "id": s.id, "time": s.time });
     let version = |v: &Version| {
         json!({
             "kind": v.kind,
             "size": v.size,
-            "mtime": time::exact(v.mtime),
+            "mtime": v.mtime,
             "first": seen(&v.first),
             "last": seen(&v.last),
             "snapshots": v.snapshots,
@@ -111,12 +111,12 @@ fn as_json(report: &FindReport) -> Value {
         })
     };
     let path = |found: &FoundPath| {
-        let mut object = Map::new();
-        object.insert("host".into(), found.host.as_str().into());
-        put_bytes(&mut object, "path", &found.path);
-        object.insert("versions".into(), found.versions.iter().map(version).collect());
-        object.insert("gone".into(), found.gone.as_ref().map(seen).into());
-        Value::Object(object)
+        json!({
+            "host": found.host,
+            "path": Bytes::from(&found.path[..]),
+            "versions": found.versions.iter().map(version).collect::<Vec<_>>(),
+            "gone": found.gone.as_ref().map(seen),
+        })
     };
     let unreadable = report.unreadable.iter().map(|(id, reason)| json!({ "id": id, "reason": reason }));
     json!({

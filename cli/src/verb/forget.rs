@@ -1,6 +1,6 @@
 //! `forget`: the plan as a table, with the reason for each snapshot that is kept.
 
-use ballast::format::wire::Stamp;
+use ballast::format::wire::{Bytes, Stamp};
 use ballast::op::forget::{self, ForgetOptions, ForgetReport, Group, GroupBy, GroupKey, Planned};
 use ballast::op::prune::PruneOptions;
 use serde_json::{Value, json};
@@ -130,9 +130,10 @@ fn render(report: &ForgetReport, args: &ForgetArgs, p: &mut Printer<'_>) {
 
 fn title(key: &GroupKey) -> Option<String> {
     let shown = |all: &[String]| all.iter().map(|t| name(t.as_bytes())).collect::<Vec<_>>().join(", ");
+    let paths = |all: &[Bytes]| all.iter().map(|path| name(path)).collect::<Vec<_>>().join(", ");
     let parts = [
         key.host.as_ref().map(|host| name(host.as_bytes())),
-        key.paths.as_ref().map(|paths| shown(paths)),
+        key.paths.as_ref().map(|all| paths(all)),
         key.tags.as_ref().map(|tags| match tags.is_empty() {
             true => "no tags".to_owned(),
             false => format!("tags {}", shown(tags)),
@@ -152,7 +153,7 @@ fn table(group: &Group, p: &Printer<'_>) -> Table {
             s.id.short(),
             time.unwrap_or_else(|| "cannot be read".into()),
             unless(key.host.is_some(), s.host.clone().unwrap_or_default()),
-            unless(key.paths.is_some(), s.paths.join(", ")),
+            unless(key.paths.is_some(), s.paths.iter().map(|path| name(path)).collect::<Vec<_>>().join(", ")),
             unless(key.tags.is_some(), s.tags.join(",")),
             plan(s),
         ]);
@@ -170,7 +171,6 @@ fn as_json(report: &ForgetReport) -> Result<Value, Failure> {
     for (shown, group) in value["groups"].as_array_mut().into_iter().flatten().zip(&report.groups) {
         let rows = shown["snapshots"].as_array_mut().into_iter().flatten();
         for (row, planned) in rows.zip(&group.snapshots) {
-            row["time"] = json!(planned.time_ns.and_then(|ns| time::exact(Stamp::from_ns(ns))));
             row["keep"] = json!(planned.is_kept());
         }
     }

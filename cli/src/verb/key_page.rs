@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ballast::error::Error;
+use ballast::format::wire::Bytes;
 use ballast::id::ObjectKind;
 use ballast::repo::{Repository, keys, keytext};
 use ballast::store::Store;
@@ -39,7 +40,7 @@ pub fn export(args: &ExportArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         p.say(&format!("key {} written to {}", id.short(), name(path.as_os_str().as_encoded_bytes())));
         p.say("Keep it with its password, away from the repository.");
         if p.global.json {
-            p.json(&json!({ "key": id, "output": path.to_string_lossy() }));
+            p.json(&json!({ "key": id, "output": Bytes::from(path.as_os_str().as_encoded_bytes()) }));
         }
     } else if p.global.json {
         p.json(&json!({ "key": id, "page": page }));
@@ -103,6 +104,9 @@ fn read_page(args: &ImportArgs, p: &mut Printer<'_>) -> Result<(String, String),
         let read = File::open(&path).and_then(|file| file.take(MAX_PAGE_BYTES).read_to_end(&mut bytes));
         (name(path.as_os_str().as_encoded_bytes()), read)
     };
-    read.map_err(|error| Failure::failed(format!("{from}: {error}")))?;
+    read.map_err(|error| {
+        let cure = hint::of_system(&error).unwrap_or(hint::NO_PAGE);
+        Failure::failed(format!("{from}: {error}")).with_hint(cure)
+    })?;
     Ok((String::from_utf8_lossy(&bytes).into_owned(), from))
 }

@@ -2,8 +2,7 @@
 
 use ballast::format::wire::Stamp;
 use ballast::id::SnapshotId;
-use ballast::op::ledger::{self, HistoryReport, Line, What};
-use serde_json::{Value, json};
+use ballast::op::ledger::{self, Line, What};
 
 use crate::args::LedgerArgs;
 use crate::connect;
@@ -22,8 +21,7 @@ pub fn run(args: &LedgerArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let report = ledger::run(&repo, args.last)?;
     connect::notices(p, &repo);
     if p.global.json {
-        let value = as_json(&report)?;
-        p.json(&value);
+        p.report(&report)?;
     } else if report.entries.is_empty() {
         p.data("no entries: nothing was committed yet");
     } else {
@@ -46,7 +44,7 @@ fn what(line: &Line) -> String {
             format!("commit {} (cannot be read)", snapshot.short())
         }
         What::Commit { snapshot, details: Some(d), .. } => {
-            let paths: Vec<_> = d.paths.iter().map(|path| name(path.as_bytes())).collect();
+            let paths: Vec<_> = d.paths.iter().map(|path| name(path)).collect();
             let (files, paths) = (counted(d.files, "file", "files"), paths.join(", "));
             let from = d.original.map(|id| format!(", made from {}", id.short())).unwrap_or_default();
             format!("commit {} {paths} ({files}, {}{from})", snapshot.short(), size(d.total_bytes))
@@ -68,7 +66,7 @@ fn what(line: &Line) -> String {
             format!("condemn {}", if parts.is_empty() { "nothing".into() } else { parts.join(", ") })
         }
         What::Verified { snapshot: Some(snapshot), databases: Some(d), .. } => {
-            let below = if d.path == "/" { String::new() } else { format!(":{}", name(d.path.as_bytes())) };
+            let below = if &*d.path == b"/" { String::new() } else { format!(":{}", name(&d.path)) };
             let all = counted(d.good + d.bad + d.unknown, "database", "databases");
             let mut line = format!("verified {all} of {}{below}", snapshot.short());
             for (n, word) in [(d.bad, "NOT WHOLE"), (d.unknown, "not verified")] {
@@ -76,8 +74,8 @@ fn what(line: &Line) -> String {
                     line.push_str(&format!(", {} {word}", count(n)));
                 }
             }
-            if let Some((path, finding)) = d.failed.first() {
-                line.push_str(&format!(": {}: {finding}", name(path.as_bytes())));
+            if let Some(one) = d.failed.first() {
+                line.push_str(&format!(": {}: {}", name(&one.path), one.finding));
             }
             line
         }
@@ -103,13 +101,4 @@ fn ids(all: &[SnapshotId]) -> String {
         shown.push(format!("and {} more", count((all.len() - SHOWN_IDS) as u64)));
     }
     shown.join(" ")
-}
-
-fn as_json(report: &HistoryReport) -> Result<Value, Failure> {
-    let mut value = serde_json::to_value(report).map_err(|e| Failure::failed(e.to_string()))?;
-    for (row, line) in value["entries"].as_array_mut().into_iter().flatten().zip(&report.entries) {
-        let time = line.writer.as_ref().and_then(|w| time::exact(Stamp::from_ns(w.time_ns)));
-        row["time"] = json!(time);
-    }
-    Ok(value)
 }

@@ -2,10 +2,9 @@
 
 use ballast::error::Error;
 use ballast::format::config::STORE_ATOMIC_CREATE;
-use ballast::format::wire::Stamp;
 use ballast::op::lock::{self, LeaseInfo, RemoveOptions};
 use ballast::repo::lease::Judgement;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::{LockCommand, UnlockArgs};
 use crate::connect;
@@ -13,7 +12,6 @@ use crate::exit::{Exit, Failure};
 use crate::output::{duration, safe};
 use crate::printer::Printer;
 use crate::table::Table;
-use crate::time;
 
 /// Runs one of them.
 pub fn run(command: &LockCommand, p: &mut Printer<'_>) -> Result<Exit, Failure> {
@@ -40,8 +38,7 @@ fn list(p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let leases = lock::list(&repo)?;
     connect::notices(p, &repo);
     if p.global.json {
-        let value = json!({ "leases": as_json(&leases)? });
-        p.json(&value);
+        p.json(&json!({ "leases": leases }));
     } else if leases.is_empty() {
         p.data("no leases: nobody writes to this repository");
     } else {
@@ -94,8 +91,7 @@ pub fn remove(args: &UnlockArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         p.say("no leases: nothing to remove");
     }
     if p.global.json {
-        let value = json!({ "removed": as_json(&report.removed)?, "left": as_json(&report.left)? });
-        p.json(&value);
+        p.report(&report)?;
     }
     Ok(Exit::with_problems(named && !report.left.is_empty()))
 }
@@ -112,12 +108,4 @@ fn describe(lease: &LeaseInfo) -> String {
         None => "a run whose lease cannot be read".into(),
     };
     format!("{who}, {state}, last beat {}", silent(lease))
-}
-
-fn as_json(leases: &[LeaseInfo]) -> Result<Value, Failure> {
-    let mut value = serde_json::to_value(leases).map_err(|e| Failure::failed(e.to_string()))?;
-    for (row, lease) in value.as_array_mut().into_iter().flatten().zip(leases) {
-        row["last_beat"] = json!(time::exact(Stamp::from_ns(lease.beat_ns)));
-    }
-    Ok(value)
 }

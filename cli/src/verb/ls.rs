@@ -6,15 +6,16 @@ use ballast::error::Error;
 use ballast::format::tree::{
     CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, CAPTURE_SQLITE, MARK_CHANGED, MARK_INCOMPLETE, Node, NodeKind,
 };
+use ballast::format::wire::Bytes;
 use ballast::op::ls::{self, Listed};
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json as object};
 
-use super::put_bytes;
 use crate::args::LsArgs;
 use crate::connect;
 use crate::exit::{Exit, Failure};
-use crate::output::{mode, name, safe_json, size};
+use crate::json;
+use crate::output::{mode, name, size};
 use crate::printer::Printer;
 use crate::table::pad;
 use crate::{time, whom};
@@ -30,16 +31,11 @@ pub fn run(args: &LsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let zone = p.io.zone.clone();
     let as_json = p.global.json;
     let out = &mut p.io.out;
-    let mut first = true;
-    let mut begun = Ok(());
-    if as_json {
-        p.json_done = true;
-        begun = write!(out, "{{\"snapshot\":\"{snapshot}\",\"entries\":[");
-    }
+    let mut entries = 0u64;
     let outcome = ls::run(&repo, snapshot, path.as_deref(), recursive, &mut |entry| {
         let written = if as_json {
-            let comma = if std::mem::take(&mut first) { "" } else { "," };
-            write!(out, "{comma}\n{}", safe_json(&record(entry).to_string()))
+            entries += 1;
+            writeln!(out, "{}", json::line("entry", record(entry)))
         } else if args.long {
             writeln!(out, "{}", long(entry, &zone))
         } else {
@@ -47,19 +43,12 @@ pub fn run(args: &LsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         };
         written.map_err(unwritten)
     });
-    // Also what failed half-way ends as one whole object.
-    let outcome = outcome.and_then(|()| begun.map_err(unwritten)).map_err(Failure::from);
-    if as_json {
-        let mut tail = Map::new();
-        if let Err(failure) = &outcome {
-            tail = crate::printer::error_json(failure);
-        }
-        let tail: String =
-            tail.iter().map(|(k, v)| format!(",\"{k}\":{}", safe_json(&v.to_string()))).collect();
-        drop(writeln!(p.io.out, "]{tail}}}"));
-    }
     connect::notices(p, &repo);
-    outcome.map(|()| Exit::Done)
+    outcome?;
+    if as_json {
+        p.json(&object!({ "snapshot": snapshot, "entries": entries }));
+    }
+    Ok(Exit::Done)
 }
 
 fn unwritten(error: io::Error) -> Error {
@@ -134,34 +123,30 @@ fn capture_word(node: &Node) -> Value {
 
 fn record(entry: &Listed<'_>) -> Value {
     let node: &Node = entry.node;
-    let mut object = Map::new();
-    put_bytes(&mut object, "path", entry.path);
-    let rest = json!({
+    let mut record = object!({
+        "path": Bytes::from(entry.path),
         "kind": node.kind,
         "mode": format!("{:04o}", node.mode),
         "uid": node.uid,
         "gid": node.gid,
-        "user": String::from_utf8_lossy(&node.user),
-        "group": String::from_utf8_lossy(&node.group),
+        "user": node.user,
+        "group": node.group,
         "size": node.size,
-        "mtime": time::exact(node.mtime),
-        "ctime": time::exact(node.ctime),
+        "mtime": node.mtime,
+        "ctime": node.ctime,
         "inode": node.inode,
         "links": node.nlink,
         "capture": capture_word(node),
         "changed": node.marks & MARK_CHANGED != 0,
         "incomplete": node.marks & MARK_INCOMPLETE != 0,
     });
-    if let Value::Object(rest) = rest {
-        object.extend(rest);
-    }
     if let Some(lost) = node.lost() {
         let ranges: Vec<_> =
-            lost.ranges.iter().map(|(at, len)| json!({ "offset": at, "len": len })).collect();
-        object.insert("lost".into(), json!({ "bytes": lost.bytes(), "ranges": ranges, "names": lost.names }));
+            lost.ranges.iter().map(|(at, len)| object!({ "offset": at, "bytes": len })).collect();
+        record["lost"] = object!({ "bytes": lost.bytes(), "ranges": ranges, "names": lost.names });
     }
     if let Some(target) = node.link_target() {
-        put_bytes(&mut object, "target", target);
+        record["target"] = object!(Bytes::from(target));
     }
-    Value::Object(object)
+    record
 }

@@ -21,8 +21,7 @@ pub fn run(args: &PruneArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let repo = connect::open(p)?;
     let report = do_it(&repo, &options, p)?;
     if p.global.json {
-        let value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
-        p.json(&value);
+        p.report(&report)?;
     } else {
         render(&report, p);
     }

@@ -6,22 +6,16 @@ use ballast::format::index::{IndexObject, IndexedPack};
 use ballast::format::keyfile::Clear;
 use ballast::format::ledger::{Event, LedgerEntryV1};
 use ballast::format::snapshot::SnapshotV1;
-use ballast::format::wire::Stamp;
 use ballast::id::{BlobKind, ObjectName, to_hex};
 use ballast::repo::keys::KeyInfo;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
-use crate::time;
 
-/// Any record as it is.
+/// Any record as it is. Moments become text where it is printed.
 pub fn value(record: &impl Serialize) -> Result<Value, Failure> {
     serde_json::to_value(record).map_err(|e| Failure::failed(format!("cannot be shown as JSON: {e}")))
-}
-
-fn moment(stamp: Stamp) -> Value {
-    json!(time::exact(stamp))
 }
 
 /// The config without its secrets.
@@ -30,15 +24,12 @@ pub fn config(config: &ConfigV1) -> Result<Value, Failure> {
     for secret in ["cut_secret", "id_secret"] {
         value[secret] = json!("(not shown)");
     }
-    value["created"] = moment(config.created);
     Ok(value)
 }
 
 /// A snapshot.
 pub fn snapshot(snapshot: &SnapshotV1) -> Result<Value, Failure> {
-    let mut value = value(snapshot)?;
-    value["time"] = moment(snapshot.time);
-    Ok(value)
+    value(snapshot)
 }
 
 /// A key file: what stands in the clear, and its label.
@@ -70,7 +61,6 @@ pub fn ledger(entry: &LedgerEntryV1, name: &ObjectName) -> Result<Value, Failure
     };
     let mut value = value(entry)?;
     value["previous"] = json!(to_hex(&entry.previous));
-    value["time"] = moment(entry.time);
     value["event"] = json!(word);
     value["body"] = body;
     Ok(value)

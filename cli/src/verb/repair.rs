@@ -41,7 +41,12 @@ fn tell<R: Serialize>(
     connect::notices(p, repo);
     let report = result?;
     if p.global.json {
-        let value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
+        let mut value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
+        for field in ["damaged", "damaged_keys", "failed", "unreadable"] {
+            if value.get(field).is_some() {
+                value[field] = super::named(&value[field]);
+            }
+        }
         p.json(&value);
     } else {
         lines(&report).iter().for_each(|line| p.data(line));

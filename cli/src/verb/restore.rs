@@ -39,8 +39,7 @@ pub fn run(args: RestoreArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     connect::notices(p, &repo);
     let report = outcome?;
     if p.global.json {
-        let value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
-        p.json(&value);
+        p.report(&report)?;
     } else {
         let target = name(options.target.as_os_str().as_encoded_bytes());
         for line in summary(&report, &snapshot.short(), &target, p.style()) {

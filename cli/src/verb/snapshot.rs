@@ -114,9 +114,7 @@ fn open(args: &SnapshotArgs, p: &mut Printer<'_>) -> Result<Repository, Failure>
 
 fn render(report: &SnapshotReport, p: &mut Printer<'_>) -> Result<(), Failure> {
     if p.global.json {
-        let value = serde_json::to_value(report).map_err(|e| Failure::failed(e.to_string()))?;
-        p.json(&value);
-        return Ok(());
+        return p.report(report);
     }
     for line in summary::lines(report, p.style()) {
         p.say(&line);

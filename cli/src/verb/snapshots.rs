@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ballast::format::wire::Stamp;
+use ballast::format::wire::{Bytes, Stamp};
 use ballast::op::forget::GroupBy;
 use ballast::op::list::{self, SnapshotInfo};
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
 use super::forget::group_by;
 use crate::args::SnapshotsArgs;
@@ -36,7 +35,8 @@ pub fn run(args: &SnapshotsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         p.warn(&format!("snapshot {} cannot be read: {reason}", id.short()));
     }
     if p.global.json {
-        let value = as_json(&report)?;
+        let mut value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
+        value["unreadable"] = super::named(&value["unreadable"]);
         p.json(&value);
     } else {
         for line in lines(&report.snapshots, by, p) {
@@ -47,14 +47,14 @@ pub fn run(args: &SnapshotsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
 }
 
 /// What the members of a group share.
-type Group = (Option<String>, Option<Vec<String>>, Option<Vec<String>>);
+type Group = (Option<String>, Option<Vec<Bytes>>, Option<Vec<String>>);
 
 fn group_of(snapshot: &SnapshotInfo, by: GroupBy) -> Group {
-    let sorted = |words: &[String]| {
+    fn sorted<T: Ord + Clone>(words: &[T]) -> Vec<T> {
         let mut words = words.to_vec();
         words.sort();
         words
-    };
+    }
     (
         by.host.then(|| snapshot.host.clone()),
         by.paths.then(|| sorted(&snapshot.paths)),
@@ -80,8 +80,9 @@ fn newest(snapshots: Vec<SnapshotInfo>, n: usize, by: GroupBy) -> Vec<SnapshotIn
 
 fn title((host, paths, tags): &Group) -> String {
     let names = |all: &[String]| all.iter().map(|n| name(n.as_bytes())).collect::<Vec<_>>().join(", ");
+    let shown = |all: &[Bytes]| all.iter().map(|path| name(path)).collect::<Vec<_>>().join(", ");
     let mut parts: Vec<String> = host.iter().map(|host| name(host.as_bytes())).collect();
-    parts.extend(paths.as_deref().map(names));
+    parts.extend(paths.as_deref().map(shown));
     parts.extend(tags.as_deref().map(|tags| match tags {
         [] => "no tags".into(),
         tags => format!("tagged {}", names(tags)),
@@ -131,21 +132,13 @@ fn table(members: &[&SnapshotInfo], by: GroupBy, zone: &TimeZone) -> Table {
             size(s.total_bytes),
             size(s.stored_bytes),
             if by.tags { String::new() } else { s.tags.join(",") },
-            if by.paths { String::new() } else { s.paths.join(", ") },
+            if by.paths {
+                String::new()
+            } else {
+                s.paths.iter().map(|path| name(path)).collect::<Vec<_>>().join(", ")
+            },
             remarks.join("; "),
         ]);
     }
     table
-}
-
-fn as_json(report: &list::ListReport) -> Result<Value, Failure> {
-    let mut snapshots = Vec::new();
-    for info in &report.snapshots {
-        let mut value = serde_json::to_value(info).map_err(|e| Failure::failed(e.to_string()))?;
-        value["time"] = json!(time::exact(Stamp::from_ns(info.time_ns)));
-        snapshots.push(value);
-    }
-    let unreadable: Vec<_> =
-        report.unreadable.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
-    Ok(json!({ "snapshots": snapshots, "unreadable": unreadable }))
 }

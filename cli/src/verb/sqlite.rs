@@ -2,10 +2,10 @@
 
 mod rows;
 
-use ballast::format::wire::Stamp;
+use ballast::format::wire::{Bytes, Stamp};
 use ballast::op::sqlite::{self, DatabaseReport, Since, SqliteOptions, Stored};
 use ballast::source::sqlite::CopyPlace;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::SqliteArgs;
 use crate::bar::Meter;
@@ -38,12 +38,7 @@ pub fn run(args: &SqliteArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let report = outcome?;
     if p.global.json {
         let mut value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
-        if std::str::from_utf8(&report.raw_path).is_err() {
-            value["path_hex"] = json!(ballast::id::to_hex(&report.raw_path));
-        }
-        if let Some(since) = &report.since {
-            value["since"]["time"] = Value::from(time::exact(Stamp::from_ns(since.time_ns)));
-        }
+        value["path"] = json!(Bytes(report.raw_path));
         p.json(&value);
     } else {
         print(&report, p);

@@ -1,13 +1,12 @@
 //! `stats`: what things take, and what would come free without them.
 
 use ballast::format::tree::NodeKind;
-use ballast::format::wire::Stamp;
+use ballast::format::wire::{Bytes, Stamp};
 use ballast::op::list;
 use ballast::op::stats::{self, RepositoryStats, Takes};
 use ballast::repo::Repository;
 use serde_json::{Map, Value, json};
 
-use super::put_bytes;
 use crate::args::StatsArgs;
 use crate::bar::Meter;
 use crate::exit::{Exit, Failure};
@@ -77,10 +76,6 @@ fn ask(
             let whole = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
             value.insert("repository".into(), json!(repo.config().repo_id));
             value.extend(whole.as_object().cloned().unwrap_or_default());
-            for key in ["oldest", "newest"] {
-                let ns = value.remove(&format!("{key}_ns")).and_then(|ns| ns.as_i64());
-                value.insert(key.into(), json!(ns.and_then(|ns| time::exact(Stamp::from_ns(ns)))));
-            }
             let short = repo.config().repo_id.short();
             (whole_lines(&report, &short, p.style(), p), report.unreadable)
         }
@@ -96,7 +91,7 @@ fn ask(
                 table.row([id, when, files, logical, unique, stored, frees]);
                 let mut row = takes_json(takes)?;
                 row.insert("id".into(), json!(snapshot.id));
-                row.insert("time".into(), json!(time::exact(snapshot.record.time)));
+                row.insert("time".into(), json!(snapshot.record.time));
                 rows.push(Value::Object(row));
             }
             value.insert("snapshots".into(), rows.into());
@@ -121,7 +116,7 @@ fn ask(
                 let slash = if *kind == NodeKind::Directory { "/" } else { "" };
                 line(takes, format!("{}{slash}", name(entry)));
                 let mut row = takes_json(takes)?;
-                put_bytes(&mut row, "name", entry);
+                row.insert("name".into(), json!(Bytes::from(&entry[..])));
                 row.insert("kind".into(), json!(kind));
                 rows.push(Value::Object(row));
             }
@@ -129,7 +124,7 @@ fn ask(
                 line(&report.all, format!("all of {}", name(&report.path)));
             }
             value.insert("snapshot".into(), json!(id));
-            put_bytes(&mut value, "path", &report.path);
+            value.insert("path".into(), json!(Bytes::from(&report.path[..])));
             value.insert("entries".into(), rows.into());
             value.insert("all".into(), takes_json(&report.all)?.into());
             (table.lines(), report.unreadable)

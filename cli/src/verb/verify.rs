@@ -1,5 +1,6 @@
 //! `verify`: is each stored database whole?
 
+use ballast::format::wire::Bytes;
 use ballast::op::verify::{self, Verdict, Verified, VerifyOptions, VerifyReport};
 use serde_json::{Value, json};
 
@@ -44,9 +45,7 @@ pub fn run(args: &VerifyArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
 fn as_json(report: &VerifyReport) -> Result<Value, Failure> {
     let mut value = serde_json::to_value(report).map_err(|e| Failure::failed(e.to_string()))?;
     for (at, one) in report.databases.iter().enumerate() {
-        if std::str::from_utf8(&one.raw_path).is_err() {
-            value["databases"][at]["path_hex"] = json!(ballast::id::to_hex(&one.raw_path));
-        }
+        value["databases"][at]["path"] = json!(Bytes(one.raw_path.clone()));
     }
     Ok(value)
 }

@@ -110,13 +110,12 @@ fn differences() {
     assert_eq!(run(&repo, &["diff", "-q", "latest", "latest"]).out, "");
     let below = format!("{top}/sub");
     assert_eq!(run(&repo, &["diff", "latest~2", "latest", &below]).out, "nothing differs\n");
-    let value = run(&repo, &["diff", "--json", "latest~2", "latest"]).json();
-    assert_eq!(value["changes"].as_array().unwrap().len(), 2);
-    assert_eq!(value["added"]["files"], 1);
+    let lines = run(&repo, &["diff", "--json", "latest~2", "latest"]).json_lines();
+    assert_eq!((lines.len(), &lines[2]["added"]["files"]), (3, &1.into()));
     let twice = run(&repo, &["diff", "latest~1:/x", "latest", "/y"]);
     assert_eq!(twice.code, 2);
     let missing = run(&repo, &["diff", "--json", "latest:/none", "latest:/none"]);
-    assert_eq!((missing.code, missing.json()["error"].is_string()), (1, true));
+    assert_eq!((missing.code, missing.json()["message_type"] == "error"), (1, true));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Command, bare};
+use crate::support::{Command, bare, quick};
 
 /// A repository with one snapshot of one file, and its packs, the largest first.
 fn vault(dir: &Path) -> (PathBuf, Vec<PathBuf>) {
@@ -12,7 +12,8 @@ fn vault(dir: &Path) -> (PathBuf, Vec<PathBuf>) {
     let noise: Vec<u8> =
         (0..40_000u64).flat_map(|i| (i * i).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
     std::fs::File::create(source.join("a\u{1b}[2Jmodel")).unwrap().write_all(&noise).unwrap();
-    let made = Command::at(&repo, "p").run(&["snapshot", "--init", source.to_str().unwrap()]);
+    drop(quick(&repo, "p"));
+    let made = Command::at(&repo, "p").run(&["snapshot", source.to_str().unwrap()]);
     assert_eq!(made.code, 0, "{}", made.err);
     let mut packs = Vec::new();
     for shard in std::fs::read_dir(repo.join("data")).unwrap() {

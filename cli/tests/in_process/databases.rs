@@ -1,6 +1,6 @@
 //! Databases: what is captured, verified, shown and replaced, what is said, and with which exit code.
 
-use crate::support::Command;
+use crate::support::{Command, quick};
 
 #[test]
 fn databases_are_captured_refused_or_left_alone() {
@@ -13,16 +13,17 @@ fn databases_are_captured_refused_or_left_alone() {
     db.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES('hello')").unwrap();
     assert!(source.join("chat.db-wal").exists());
     let repo = dir.path().join("vault");
+    drop(quick(&repo, "p"));
     let run = |args: &[&str]| Command::at(&repo, "p").run(args);
-    let take = |more: &[&str]| run(&[&["snapshot", "--init", source.to_str().unwrap()], more].concat());
+    let take = |more: &[&str]| run(&[&["snapshot", source.to_str().unwrap()], more].concat());
 
     let outcome = take(&[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     let listed = run(&["ls", "-l"]).out;
     assert!(listed.contains("a consistent image of an SQLite database"), "{listed}");
     assert!(!listed.contains("chat.db-wal") && !listed.contains("chat.db-shm"), "{listed}");
-    let json = run(&["ls", "--json"]).json().to_string();
-    assert!(json.contains(r#""capture":"sqlite""#), "{json}");
+    let lines = run(&["ls", "--json"]).json_lines();
+    assert!(lines.iter().any(|line| line["capture"] == "sqlite"), "{lines:?}");
     assert_eq!(take(&["--sqlite", "require"]).code, 0);
 
     let outcome = take(&["--sqlite", "off"]);
@@ -56,6 +57,7 @@ impl Shelf {
     /// A repository with one snapshot of a directory with one database.
     fn new() -> Self {
         let shelf = Self { dir: tempfile::tempdir().unwrap() };
+        drop(quick(&shelf.dir.path().join("vault"), "p"));
         std::fs::create_dir(shelf.dir.path().join("source")).unwrap();
         let db = rusqlite::Connection::open(shelf.path("source/chat.db")).unwrap();
         db.execute_batch(
@@ -63,7 +65,7 @@ impl Shelf {
              INSERT INTO chat VALUES('a', 'first', 1.5, x'00ff'), ('b', 'evil \x1b[2J\ttab \\', NULL, NULL);",
         )
         .unwrap();
-        let outcome = shelf.run(&["snapshot", "--init", &shelf.path("source")]);
+        let outcome = shelf.run(&["snapshot", &shelf.path("source")]);
         assert_eq!(outcome.code, 0, "{}", outcome.err);
         shelf
     }
@@ -157,14 +159,12 @@ fn sqlite_shows_and_answers() {
     assert!(long.lines().all(|line| line.chars().count() <= 60) && long.contains('…'), "{long}");
     let outcome = shelf.run(&["sqlite", "--json", &of, sql]);
     assert!(!outcome.out.contains('\x1b'));
-    let json = outcome.json();
-    assert_eq!(json["columns"][1], "title");
-    assert_eq!(json["rows"][0][3]["hex"], "00ff");
-    assert_eq!(json["rows"][1][1], "evil \x1b[2J\ttab \\");
-    assert_eq!(
-        shelf.run(&["sqlite", "--json", &of, "SELECT 1 WHERE 0"]).json()["rows"].as_array().unwrap().len(),
-        0
-    );
+    let lines = outcome.json_lines();
+    assert_eq!((lines.len(), &lines[0]["names"][1], &lines[3]["rows"]), (4, &"title".into(), &2.into()));
+    assert_eq!(lines[1]["values"][3]["hex"], "00ff");
+    assert_eq!(lines[2]["values"][1], "evil \x1b[2J\ttab \\");
+    let none = shelf.run(&["sqlite", "--json", &of, "SELECT 1 WHERE 0"]).json_lines();
+    assert_eq!((none.len(), &none[1]["rows"]), (2, &0.into()));
 
     for refused in ["DELETE FROM chat", "SELECT 1; SELECT 2", "ATTACH '/tmp/x' AS x", "nonsense"] {
         let outcome = shelf.run(&["sqlite", &of, refused]);
@@ -180,7 +180,8 @@ fn sqlite_shows_and_answers() {
         &of,
         "SELECT abs(-9223372036854775808 + (id > 'a')) FROM chat ORDER BY id DESC",
     ]);
-    assert_eq!((broken.code, broken.json()["exit_code"].as_u64()), (2, Some(2)));
+    assert_eq!(broken.code, 2);
+    assert_eq!(broken.json_lines().last().unwrap()["exit_code"], 2, "{}", broken.out);
 }
 
 #[test]

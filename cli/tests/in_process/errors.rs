@@ -60,13 +60,13 @@ fn no_repository_is_10_before_anybody_is_asked_for_a_password() {
 fn errors_are_one_json_object_too() {
     let missing = bare(&["-r", "/nonexistent/vault", "--json", "snapshots"]);
     assert_eq!((missing.code, missing.json()["exit_code"].as_u64()), (10, Some(10)));
-    assert!(missing.json()["error"].as_str().unwrap().contains("/nonexistent/vault"));
+    assert!(missing.json()["message"].as_str().unwrap().contains("/nonexistent/vault"));
     assert!(missing.json()["hint"].is_string());
-    assert!(missing.err.starts_with("error: "));
+    assert_eq!(missing.err_lines(), [missing.json()], "who reads only one stream learns of it");
 
     let usage = bare(&["snapshots", "--json", "--frobnicate"]);
     assert_eq!((usage.code, usage.json()["exit_code"].as_u64()), (2, Some(2)));
-    assert!(usage.json()["error"].as_str().unwrap().contains("--frobnicate"));
+    assert!(usage.json()["message"].as_str().unwrap().contains("--frobnicate"));
 
     // Standard output of `dump` is the file and nothing else.
     let dump = bare(&["-r", "/nonexistent/vault", "--json", "dump", "latest:/x"]);

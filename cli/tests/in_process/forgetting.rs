@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Command, Outcome, bare};
+use crate::support::{Command, Outcome, bare, quick};
 
 struct Scene {
     dir: tempfile::TempDir,
@@ -15,7 +15,7 @@ impl Scene {
         let scene = Self { dir: tempfile::tempdir().unwrap() };
         scene.write("source/keep", b"kept");
         scene.write("source/x.tmp", b"to be left out");
-        scene.ok(&["init", "-q"]);
+        drop(quick(&scene.repo(), "p"));
         for day in days {
             scene.write("source/day", day.as_bytes());
             scene.ok(&["snapshot", "-q", "--host", "h", "--tag", "nightly", "--time", day, &scene.source()]);

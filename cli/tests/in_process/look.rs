@@ -1,9 +1,9 @@
-//! Verbs over a repository: whatever they find, `--json` is one object.
+//! Verbs over a repository: whatever they find, `--json` is lines of objects.
 
 use crate::support::Command;
 
 #[test]
-fn json_is_one_object_whatever_happens() {
+fn json_is_lines_whatever_happens() {
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path().join("vault");
     let source = dir.path().join("source");
@@ -45,9 +45,10 @@ fn json_is_one_object_whatever_happens() {
     ] {
         let args = [args, &["--json"]].concat();
         let outcome = Command::at(&repo, "p").run(&args);
-        let value = outcome.json();
+        let last = outcome.json_lines().pop().unwrap();
         let failed = ![0, 3].contains(&outcome.code);
-        assert_eq!(value.get("error").is_some(), failed, "{args:?}: {value}");
+        assert_eq!(last["message_type"] == "error", failed, "{args:?}: {last}");
+        outcome.err_lines();
         assert!(!outcome.out.contains('\u{1b}') && !outcome.err.contains('\u{1b}'), "{args:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::Command;
+use crate::support::{Command, quick};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
@@ -45,7 +45,8 @@ fn a_damaged_repository_is_repaired_step_by_step() {
     }
     let run = |args: &[&str]| Command::at(&vault, "p").run(args);
     let text = source.to_str().unwrap();
-    assert_eq!(run(&["snapshot", "--init", text]).code, 0);
+    drop(quick(&vault, "p"));
+    assert_eq!(run(&["snapshot", text]).code, 0);
 
     let whole = run(&["repair", "config"]);
     assert_eq!((whole.code, whole.out.as_str()), (0, "config is whole: nothing to do\n"));

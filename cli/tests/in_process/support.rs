@@ -1,11 +1,15 @@
 //! A world of one's own for each command.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{self, Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use ballast::crypto::kdf;
 use ballast::entropy::Surroundings;
+use ballast::repo::{InitOptions, OpenOptions, Repository};
+use ballast::store::local::LocalStore;
 use ballast_cli::io::{Env, ErrOut, Io, Out, Prompt, Terminals};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -60,11 +64,34 @@ pub struct Outcome {
 impl Outcome {
     /// Standard output as the one JSON object it must be.
     pub fn json(&self) -> Value {
-        let value: Value = serde_json::from_str(&self.out)
-            .unwrap_or_else(|e| panic!("{e}: stdout {:?}, stderr {:?}", self.out, self.err));
-        assert!(value.is_object(), "{}", self.out);
-        value
+        let mut lines = self.json_lines();
+        assert_eq!(lines.len(), 1, "stdout {:?}, stderr {:?}", self.out, self.err);
+        lines.remove(0)
     }
+
+    /// Standard output as objects, one a line; the last one says how it ended.
+    pub fn json_lines(&self) -> Vec<Value> {
+        let lines = objects(&self.out);
+        let (last, before) = lines.split_last().unwrap_or_else(|| panic!("stderr {:?}", self.err));
+        let end = |line: &Value| line["message_type"] == "summary" || line["message_type"] == "error";
+        assert!(end(last) && !before.iter().any(end), "{}", self.out);
+        lines
+    }
+
+    /// Standard error as objects, one a line.
+    pub fn err_lines(&self) -> Vec<Value> {
+        objects(&self.err)
+    }
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    let object = |line: &str| {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?} in {text:?}"));
+        assert!(value["message_type"].is_string(), "{line}");
+        value
+    };
+    assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+    text.lines().map(object).collect()
 }
 
 impl<'a> Command<'a> {
@@ -87,7 +114,7 @@ impl<'a> Command<'a> {
         self.with("NO_COLOR", "1")
     }
 
-    pub fn run(self, args: &[&str]) -> Outcome {
+    pub fn run<A: AsRef<OsStr>>(self, args: &[A]) -> Outcome {
         let (out, err) = (Shared::default(), Shared::default());
         let answers =
             Arc::new(Mutex::new(self.answers.iter().map(|a| (*a).to_owned()).collect::<VecDeque<_>>()));
@@ -108,7 +135,8 @@ impl<'a> Command<'a> {
             stop: Arc::default(),
             owns_process: false,
         };
-        let code = ballast_cli::run(std::iter::once(&"ballast").chain(args), &mut io);
+        let args = args.iter().map(|arg| arg.as_ref().to_owned());
+        let code = ballast_cli::run(std::iter::once("ballast".into()).chain(args), &mut io);
         let unasked = answers.lock().unwrap().len();
         Outcome { code, out: out.text(), err: err.text(), unasked }
     }
@@ -120,10 +148,9 @@ pub fn bare(args: &[&str]) -> Outcome {
 }
 
 /// A new repository whose password is quickly tried: for tests of many commands.
-pub fn quick(repo: &Path, password: &str) {
-    use ballast::repo::{InitOptions, OpenOptions, Repository};
-    let store = std::sync::Arc::new(ballast::store::local::LocalStore::new(repo).unwrap());
-    let options = InitOptions { kdf: ballast::crypto::kdf::CHEAP, ..InitOptions::default() };
+pub fn quick(place: &Path, password: &str) -> Repository {
+    let store = Arc::new(LocalStore::new(place).unwrap());
+    let options = InitOptions { kdf: kdf::CHEAP, label: "first".into(), ..InitOptions::default() };
     let open = OpenOptions { cache_dir: None, ..OpenOptions::default() };
-    Repository::init(store, password.as_bytes(), &options, &open, Surroundings::system()).unwrap();
+    Repository::init(store, password.as_bytes(), &options, &open, Surroundings::system()).unwrap()
 }

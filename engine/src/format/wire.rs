@@ -12,6 +12,7 @@
 //! read. So memory stays within a multiple of the input's length.
 
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
@@ -137,12 +138,20 @@ impl fmt::Debug for Bytes {
     }
 }
 
+/// For people and JSON: text; what is not UTF-8 as `{lossy, hex}`, so that nothing of it is lost.
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() {
-            s.serialize_str(&String::from_utf8_lossy(&self.0))
-        } else {
-            s.serialize_bytes(&self.0)
+        if !s.is_human_readable() {
+            return s.serialize_bytes(&self.0);
+        }
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => s.serialize_str(text),
+            Err(_) => {
+                let mut halves = s.serialize_struct("Bytes", 2)?;
+                halves.serialize_field("lossy", &String::from_utf8_lossy(&self.0))?;
+                halves.serialize_field("hex", &crate::id::to_hex(&self.0))?;
+                halves.end()
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::format::ledger::Event;
 use crate::format::record::VerifiedV1;
-use crate::format::verified::{DATABASE_GOOD, EXT_DATABASES, VerifiedDatabasesV1};
-use crate::format::wire;
+use crate::format::verified::{DATABASE_GOOD, EXT_DATABASES, VerifiedDatabaseV1, VerifiedDatabasesV1};
+use crate::format::wire::{self, Bytes};
 use crate::id::{ObjectName, SessionId, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::ledger::Entry;
@@ -75,8 +75,8 @@ pub enum What {
 /// What a snapshot holds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Details {
-    /// Paths; names that are not UTF-8 with replacement characters.
-    pub paths: Vec<String>,
+    /// Paths.
+    pub paths: Vec<Bytes>,
     /// Files in it.
     pub files: u64,
     /// Their length.
@@ -88,30 +88,40 @@ pub struct Details {
 /// Databases of a snapshot, restored and asked for their integrity.
 #[derive(Debug, Clone, Serialize)]
 pub struct Databases {
-    /// Where they were looked for; names that are not UTF-8 with replacement characters.
-    pub path: String,
+    /// Where they were looked for.
+    pub path: Bytes,
     /// How many were whole.
     pub good: u64,
     /// How many were not.
     pub bad: u64,
     /// How many could not be asked.
     pub unknown: u64,
-    /// Those that were not whole or could not be asked, as far as they are recorded: path and first finding.
-    pub failed: Vec<(String, String)>,
+    /// Those that were not whole or could not be asked, as far as they are recorded.
+    pub failed: Vec<Failed>,
+}
+
+/// A database that was not whole, or could not be asked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failed {
+    /// Its path in the snapshot.
+    pub path: Bytes,
+    /// The first finding.
+    pub finding: String,
 }
 
 impl Databases {
     fn of(verified: &VerifiedV1) -> Option<Self> {
         let data = &verified.extensions.iter().find(|e| e.tag == EXT_DATABASES)?.data;
         let record: VerifiedDatabasesV1 = wire::decode(data).ok()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let failed = record.databases.iter().filter(|one| one.verdict != DATABASE_GOOD);
+        let named =
+            |one: &VerifiedDatabaseV1| Failed { path: one.path.clone(), finding: one.finding.0.clone() };
         Some(Self {
-            path: text(&record.path),
+            path: record.path.clone(),
             good: record.good,
             bad: record.bad,
             unknown: record.unknown,
-            failed: failed.map(|one| (text(&one.path), one.finding.0.clone())).collect(),
+            failed: failed.map(named).collect(),
         })
     }
 }
@@ -224,7 +234,7 @@ fn details(repo: &Repository, id: SnapshotId) -> Option<Details> {
     let record = repo.snapshot(id).ok()?.record;
     let c = &record.counts;
     Some(Details {
-        paths: record.paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect(),
+        paths: record.paths.clone(),
         files: c.files_new + c.files_changed + c.files_unchanged,
         total_bytes: c.total_bytes,
         original: record.original(),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::format::wire::Bytes;
 use crate::id::SnapshotId;
 use crate::repo::Repository;
 use crate::repo::snapshots::{Filter, Snapshot};
@@ -20,8 +21,8 @@ pub struct SnapshotInfo {
     pub host: String,
     /// User.
     pub user: String,
-    /// Paths it was made of; names that are not UTF-8 with replacement characters.
-    pub paths: Vec<String>,
+    /// Paths it was made of.
+    pub paths: Vec<Bytes>,
     /// Tags.
     pub tags: Vec<String>,
     /// Free text.
@@ -70,7 +71,7 @@ fn info(snapshot: &Snapshot) -> SnapshotInfo {
         utc_offset_secs: r.utc_offset_secs,
         host: r.host.0.clone(),
         user: r.user.0.clone(),
-        paths: r.paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect(),
+        paths: r.paths.clone(),
         tags: r.tags.iter().map(|t| t.0.clone()).collect(),
         description: r.description.0.clone(),
         parent: r.parent,

@@ -166,10 +166,7 @@ pub fn unlock(store: &dyn Store, password: &[u8], cache_dir: Option<&Path>) -> R
     let mut ids = list_ids(store)?;
     let present = ids.len();
     if present == 0 {
-        return Err(Error::corrupt(
-            "keys/",
-            "no key file is left; `key import` brings one back from its printed page",
-        ));
+        return Err(Error::corrupt("keys/", "no key file is left"));
     }
     let mut notices = Vec::new();
     let mut tried = 0;

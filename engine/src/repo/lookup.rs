@@ -118,7 +118,7 @@ fn not_found(path: &[u8], via: Option<&[u8]>, why: &str) -> Error {
         notes.push(format!("where the link {} leads", printable(link)));
     }
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
-    Error::NotFound { what: format!("{} in the snapshot{notes}", printable(path)) }
+    Error::NotFound { what: format!("path {} in the snapshot{notes}", printable(path)) }
 }
 
 #[cfg(test)]

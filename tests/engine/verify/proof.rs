@@ -65,7 +65,7 @@ fn whole_databases_are_called_whole() {
     assert_eq!((Some(last.number), history.head), (report.ledger_entry, last.number));
     let What::Verified { snapshot, databases: Some(databases), .. } = &last.what else { panic!("{last:?}") };
     assert_eq!(*snapshot, Some(id));
-    assert_eq!((databases.good, databases.bad, databases.path.as_str()), (2, 0, "/"));
+    assert_eq!((databases.good, databases.bad, &*databases.path), (2, 0, &b"/"[..]));
     let whole = repo.ledger(true).unwrap();
     let Event::Verified(event) = &whole.entries().last().unwrap().event else { panic!() };
     assert_eq!((event.method, event.good.len() + event.bad.len()), (METHOD_DATABASE, 0));
@@ -138,7 +138,7 @@ fn damaged_databases_are_named() {
         let history = ledger::run(&place.open(), Some(1)).unwrap();
         let What::Verified { databases: Some(databases), .. } = &history.entries[0].what else { panic!() };
         assert_eq!((databases.good, databases.bad, databases.failed.len()), (1, 2, 2));
-        assert!(databases.failed[0].0.ends_with("/short"));
+        assert!(databases.failed[0].path.ends_with(b"/short"));
     }
 }
 

@@ -4,17 +4,19 @@
 use std::io::{self, Write};
 
 use ballast::error::{Error, Result as EngineResult};
+use ballast::format::wire::Bytes;
 use ballast::id::to_hex;
 use ballast::op::sqlite::{self, SqliteOptions};
 use ballast::repo::Repository;
 use ballast::source::sqlite::{Cell, Rows};
-use serde_json::{Value, json};
+use serde_json::{Value, json as object};
 
 use crate::bar::Meter;
 use crate::connect;
 use crate::exit::{Exit, Failure};
 use crate::io::Out;
-use crate::output::{name, safe_json};
+use crate::json;
+use crate::output::name;
 use crate::printer::Printer;
 use crate::table::{pad, width};
 
@@ -38,29 +40,21 @@ pub fn ask(
         (false, false) => Shape::Lines,
     };
     let meter = Meter::start(p);
-    let mut printed = Printed { out: &mut p.io.out, meter: &meter, shape, begun: false, first: true };
+    let mut printed = Printed { out: &mut p.io.out, meter: &meter, shape, rows: 0 };
     let outcome = sqlite::query(repo, options, statement, &mut printed, &meter);
-    let begun = printed.begun;
+    let rows = printed.rows;
     let outcome = match outcome {
         Ok(_) => printed.end().map_err(Failure::from),
         Err(error) => Err(error.into()),
     };
     meter.end(0, &[]);
     connect::notices(p, repo);
-    if p.global.json && begun {
-        // Also what failed half-way ends as one whole object.
-        let mut tail = serde_json::Map::new();
-        if let Err(failure) = &outcome {
-            tail = crate::printer::error_json(failure);
-        }
-        tail.insert("snapshot".into(), json!(options.snapshot));
-        tail.insert("path".into(), String::from_utf8_lossy(&options.path).into());
-        let tail: String =
-            tail.iter().map(|(k, v)| format!(",\"{k}\":{}", safe_json(&v.to_string()))).collect();
-        drop(writeln!(p.io.out, "]{tail}}}"));
-        p.json_done = true;
+    outcome?;
+    if p.global.json {
+        let path = Bytes(options.path.clone());
+        p.json(&object!({ "snapshot": options.snapshot, "path": path, "rows": rows }));
     }
-    outcome.map(|()| Exit::Done)
+    Ok(Exit::Done)
 }
 
 enum Shape {
@@ -77,8 +71,7 @@ struct Printed<'a> {
     out: &'a mut Out,
     meter: &'a Meter,
     shape: Shape,
-    begun: bool,
-    first: bool,
+    rows: u64,
 }
 
 fn unwritten(error: io::Error) -> Error {
@@ -88,11 +81,10 @@ fn unwritten(error: io::Error) -> Error {
 impl Rows<Error> for Printed<'_> {
     fn columns(&mut self, names: &[&str]) -> EngineResult<()> {
         self.meter.hide();
-        self.begun = true;
         match &mut self.shape {
             Shape::Json => {
-                let names = safe_json(&json!(names).to_string());
-                write!(self.out, "{{\"columns\":{names},\"rows\":[").map_err(unwritten)
+                let line = json::line("columns", object!({ "names": names }));
+                writeln!(self.out, "{line}").map_err(unwritten)
             }
             Shape::Lines => {
                 let names: Vec<_> = names.iter().map(|n| name(n.as_bytes())).collect();
@@ -106,11 +98,12 @@ impl Rows<Error> for Printed<'_> {
     }
 
     fn row(&mut self, cells: &[Cell<'_>]) -> EngineResult<()> {
+        self.rows += 1;
         match &mut self.shape {
             Shape::Json => {
-                let comma = if std::mem::take(&mut self.first) { "" } else { "," };
-                let row: Value = cells.iter().map(as_json).collect();
-                write!(self.out, "{comma}\n{}", safe_json(&row.to_string())).map_err(unwritten)
+                let values: Value = cells.iter().map(as_json).collect();
+                let line = json::line("row", object!({ "values": values }));
+                writeln!(self.out, "{line}").map_err(unwritten)
             }
             Shape::Lines => {
                 let row: Vec<_> = cells.iter().map(as_text).collect();
@@ -215,12 +208,12 @@ fn as_json(cell: &Cell<'_>) -> Value {
         Cell::Null => Value::Null,
         Cell::Integer(n) => (*n).into(),
         Cell::Real(n) if n.is_finite() => (*n).into(),
-        Cell::Real(n) => json!({ "real": n.to_string() }),
+        Cell::Real(n) => object!({ "real": n.to_string() }),
         Cell::Text(text) => match std::str::from_utf8(text) {
             Ok(text) => text.into(),
-            Err(_) => json!({ "text": String::from_utf8_lossy(text), "hex": to_hex(text) }),
+            Err(_) => object!({ "text": String::from_utf8_lossy(text), "hex": to_hex(text) }),
         },
-        Cell::Blob(bytes) => json!({ "hex": to_hex(bytes) }),
+        Cell::Blob(bytes) => object!({ "hex": to_hex(bytes) }),
     }
 }
 
@@ -242,7 +235,7 @@ mod tests {
         let json: Value = cells.iter().map(as_json).collect();
         assert_eq!(json[0], Value::Null);
         assert_eq!(json[3]["hex"], "5c4e090a1b5b33316dff");
-        assert_eq!(json[4], json!({ "hex": "00ff" }));
+        assert_eq!(json[4], object!({ "hex": "00ff" }));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use policy::{KeepPolicy, Period, Reason, UNLIMITED};
 pub use report::{ForgetOptions, ForgetReport, Group, GroupBy, GroupKey, Planned};
 pub use span::Span;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::format::wire::Stamp;
 use crate::id::SnapshotId;
 use crate::progress::Progress;
@@ -137,7 +137,10 @@ fn by_policy(repo: &Repository, ledger: &Ledger, options: &ForgetOptions) -> Res
 fn describe(key: &GroupKey) -> String {
     let parts = [
         key.host.as_ref().map(|host| format!("host {host}")),
-        key.paths.as_ref().map(|paths| format!("paths {}", paths.join(", "))),
+        key.paths.as_ref().map(|paths| {
+            let paths: Vec<String> = paths.iter().map(|path| printable(path)).collect();
+            format!("paths {}", paths.join(", "))
+        }),
         key.tags.as_ref().map(|tags| match tags.is_empty() {
             true => "no tags".to_owned(),
             false => format!("tags {}", tags.join(",")),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::policy::{KeepPolicy, Reason};
-use crate::format::snapshot::SnapshotV1;
+use crate::format::wire::Bytes;
 use crate::id::SnapshotId;
 use crate::repo::snapshots::{Filter, Snapshot};
 
@@ -52,8 +52,8 @@ pub struct Planned {
     pub time_ns: Option<i64>,
     /// Its host.
     pub host: Option<String>,
-    /// What it was made of; names that are not UTF-8 with replacement characters.
-    pub paths: Vec<String>,
+    /// What it was made of.
+    pub paths: Vec<Bytes>,
     /// Its tags.
     pub tags: Vec<String>,
     /// Why it is kept; nothing, if it is not.
@@ -67,7 +67,7 @@ impl Planned {
             id: snapshot.id,
             time_ns: Some(record.time.to_ns()),
             host: Some(record.host.0.clone()),
-            paths: paths_of(record),
+            paths: record.paths.clone(),
             tags: record.tags.iter().map(|t| t.0.clone()).collect(),
             reasons,
         }
@@ -83,17 +83,13 @@ impl Planned {
     }
 }
 
-fn paths_of(record: &SnapshotV1) -> Vec<String> {
-    record.paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect()
-}
-
 /// What the snapshots of a group have in common; `None` where that was not asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GroupKey {
     /// Host.
     pub host: Option<String>,
     /// Paths.
-    pub paths: Option<Vec<String>>,
+    pub paths: Option<Vec<Bytes>>,
     /// Tags.
     pub tags: Option<Vec<String>>,
 }
@@ -131,20 +127,15 @@ pub struct ForgetReport {
 
 /// Snapshots by group, in the order they come. Groups are told apart by raw bytes.
 pub(super) fn grouped(snapshots: Vec<Snapshot>, by: GroupBy) -> Vec<(GroupKey, Vec<Snapshot>)> {
-    type Raw = (Option<String>, Option<Vec<Vec<u8>>>, Option<Vec<String>>);
-    let mut groups: BTreeMap<Raw, Vec<Snapshot>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupKey, Vec<Snapshot>> = BTreeMap::new();
     for snapshot in snapshots {
         let r = &snapshot.record;
-        let raw = (
-            by.host.then(|| r.host.0.clone()),
-            by.paths.then(|| r.paths.iter().map(|p| p.to_vec()).collect()),
-            by.tags.then(|| r.tags.iter().map(|t| t.0.clone()).collect()),
-        );
-        groups.entry(raw).or_default().push(snapshot);
+        let key = GroupKey {
+            host: by.host.then(|| r.host.0.clone()),
+            paths: by.paths.then(|| r.paths.clone()),
+            tags: by.tags.then(|| r.tags.iter().map(|t| t.0.clone()).collect()),
+        };
+        groups.entry(key).or_default().push(snapshot);
     }
-    let named = |((host, paths, tags), members): (Raw, Vec<Snapshot>)| {
-        let lossy = |p: &Vec<u8>| String::from_utf8_lossy(p).into_owned();
-        (GroupKey { host, paths: paths.map(|all| all.iter().map(lossy).collect()), tags }, members)
-    };
-    groups.into_iter().map(named).collect()
+    groups.into_iter().collect()
 }
