@@ -26,8 +26,13 @@ pub fn run(args: RestoreArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         exclude: args.exclude,
         overwrite: match args.overwrite {
             OverwriteArg::Always => Overwrite::Always,
+            OverwriteArg::IfChanged => Overwrite::IfChanged,
+            OverwriteArg::IfNewer => Overwrite::IfNewer,
             OverwriteArg::Never => Overwrite::Never,
         },
+        in_place: args.in_place,
+        delete: args.delete,
+        strip_components: args.strip_components,
         dry_run: args.dry_run,
         salvage: args.salvage,
         threads: args.threads,
@@ -56,7 +61,7 @@ fn summary(r: &RestoreReport, snapshot: &str, target: &str, style: Style) -> Vec
         true => format!("{}, nothing was written: {snapshot} to {target}", style.bold("dry run")),
         false => format!("{} to {target} in {took}", style.bold(&format!("snapshot {snapshot} restored"))),
     }];
-    let mut say = |label: &str, text: String| out.push(format!("  {label:<11} {text}"));
+    let mut say = |label: &str, text: String| out.push(format!("  {label:<12} {text}"));
     let mut made = counted(r.files, "file", "files");
     if r.directories > 0 {
         made.push_str(&format!(", {}", counted(r.directories, "directory", "directories")));
@@ -70,11 +75,21 @@ fn summary(r: &RestoreReport, snapshot: &str, target: &str, style: Style) -> Vec
         _ => String::new(),
     };
     say("size", format!("{}{speed}", size(r.bytes)));
+    if r.bytes_reused > 0 {
+        say("there before", format!("{} more, verified, of files that were there", size(r.bytes_reused)));
+    }
     if r.bytes_resumed > 0 {
         say("taken over", format!("{} of a restore that was cut short", size(r.bytes_resumed)));
     }
     if r.files_skipped > 0 {
         say("left alone", format!("{} that were there already", counted(r.files_skipped, "file", "files")));
+    }
+    if r.deleted_count > 0 {
+        let (what, verb) = (
+            counted(r.deleted_count, "name", "names"),
+            if r.dry_run { "would go, named above" } else { "removed" },
+        );
+        say("too much", format!("{what} that the snapshot does not have: {verb}"));
     }
     if r.moved_aside_count > 0 {
         let files = counted(r.moved_aside_count, "file", "files");
