@@ -61,7 +61,7 @@ fn summary(r: &RestoreReport, snapshot: &str, target: &str, style: Style) -> Vec
         true => format!("{}, nothing was written: {snapshot} to {target}", style.bold("dry run")),
         false => format!("{} to {target} in {took}", style.bold(&format!("snapshot {snapshot} restored"))),
     }];
-    let mut say = |label: &str, text: String| out.push(format!("  {label:<12} {text}"));
+    let mut say = |label: &str, text: String| out.push(format!("  {label:<11} {text}"));
     let mut made = counted(r.files, "file", "files");
     if r.directories > 0 {
         made.push_str(&format!(", {}", counted(r.directories, "directory", "directories")));
@@ -76,7 +76,7 @@ fn summary(r: &RestoreReport, snapshot: &str, target: &str, style: Style) -> Vec
     };
     say("size", format!("{}{speed}", size(r.bytes)));
     if r.bytes_reused > 0 {
-        say("there before", format!("{} more, verified, of files that were there", size(r.bytes_reused)));
+        say("reused", format!("{} of files that were there, verified", size(r.bytes_reused)));
     }
     if r.bytes_resumed > 0 {
         say("taken over", format!("{} of a restore that was cut short", size(r.bytes_resumed)));
@@ -85,11 +85,10 @@ fn summary(r: &RestoreReport, snapshot: &str, target: &str, style: Style) -> Vec
         say("left alone", format!("{} that were there already", counted(r.files_skipped, "file", "files")));
     }
     if r.deleted_count > 0 {
-        let (what, verb) = (
-            counted(r.deleted_count, "name", "names"),
-            if r.dry_run { "would go, named above" } else { "removed" },
-        );
-        say("too much", format!("{what} that the snapshot does not have: {verb}"));
+        let names = counted(r.deleted_count, "name", "names");
+        let dry = if r.dry_run { ", named above" } else { "" };
+        let label = if r.dry_run { "would go" } else { "removed" };
+        say(label, format!("{names} that the snapshot does not have{dry}"));
     }
     if r.moved_aside_count > 0 {
         let files = counted(r.moved_aside_count, "file", "files");

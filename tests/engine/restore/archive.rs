@@ -137,7 +137,9 @@ fn tar_restores_it() {
     let vault = Vault::new();
     let mut specs = without_sockets(nasty());
     // Other programs write a hole as zeros.
-    specs.iter_mut().for_each(|spec| spec.children.retain(|spec| !spec.segs.iter().any(|s| matches!(s, Seg::Hole(_)))));
+    specs
+        .iter_mut()
+        .for_each(|spec| spec.children.retain(|spec| !spec.segs.iter().any(|s| matches!(s, Seg::Hole(_)))));
     let id = vault.snapshot(&specs);
     let (bytes, _) = written(&vault, id, "/", ArchiveFormat::Tar);
     let (_keep, place) = place();
@@ -223,7 +225,10 @@ fn entries(bytes: &[u8]) -> Vec<Zipped> {
 /// Bit by bit, as the definition has it.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     };
     !bytes.iter().fold(!0, step)
 }
@@ -237,7 +242,8 @@ fn a_zip_archive_holds_files_directories_and_links() {
     assert!(report.problems.iter().all(|p| p.kind == ProblemKind::Refused), "{:?}", report.problems);
     let mut wanted = BTreeMap::new();
     flat(&specs, b"", &mut wanted);
-    let fits = |spec: &Spec| matches!(spec.node.kind, NodeKind::File | NodeKind::Directory | NodeKind::Symlink);
+    let fits =
+        |spec: &Spec| matches!(spec.node.kind, NodeKind::File | NodeKind::Directory | NodeKind::Symlink);
     let before = wanted.len();
     wanted.retain(|_, spec| fits(spec));
     assert_eq!(report.problem_count, (before - wanted.len()) as u64);
@@ -265,40 +271,44 @@ with zipfile.ZipFile(sys.argv[1]) as z:
         print(i.file_size, i.external_attr >> 16, i.filename)
 ";
 
-/// More than 65,534 entries and more than 4 GiB: both need fields of 64 bits. Zeros, so that they cost no time.
-#[test]
-fn python_reads_a_zip_archive_of_any_size() {
+/// Writes an archive of these and lets Python read it, which says `size mode name` of each.
+fn read_by_python(specs: &[Spec], count: u64, expected: &str) {
     if !can_run("python3") {
         return;
     }
     let vault = Vault::new();
+    let snapshot = vault.snapshot(specs);
+    // Where it does not take memory.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.zip");
+    let options =
+        ArchiveOptions { snapshot, path: b"/".to_vec(), format: ArchiveFormat::Zip, salvage: false };
+    let mut out = fs::File::create(&path).unwrap();
+    let report = dump::archive(&vault.repo, &options, &mut out, &Silent).unwrap();
+    assert_eq!(report.files + report.directories, count);
+    let read = Command::new("python3").args(["-c", READER]).arg(&path).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let said = String::from_utf8(read.stdout).unwrap();
+    assert_eq!(said.lines().count() as u64, count);
+    assert!(said.lines().any(|line| line == expected), "{}", said.lines().last().unwrap());
+}
+
+/// More than 65,534 entries need fields of 64 bits.
+#[test]
+fn python_reads_a_zip_archive_of_many_entries() {
     let many = (0..66_000).map(|n| file(format!("{n}").as_bytes(), b"")).collect();
+    let late = file(b"late", &noise(1, 9 << 20)).chunked(1 << 20);
+    let specs = [dir(b"many", many), file("n\u{e4}me".as_bytes(), b"text").mode(0o4755), late];
+    read_by_python(&specs, 66_003, "4 35309 n\u{e4}me");
+}
+
+/// So do sizes and offsets beyond 4 GiB.
+#[test]
+#[ignore = "writes 4 GiB"]
+fn python_reads_a_zip_archive_of_large_files() {
     let large = |name: &[u8], len| sparse(name, vec![Seg::Hole(len), Seg::Data(b"end".to_vec())]);
-    let ids = [
-        vault.snapshot(&[dir(b"many", many), file("n\u{e4}me".as_bytes(), b"text").mode(0o4755)]),
-        vault.snapshot(&[large(b"1 large", 9 << 20), large(b"2 larger", 4 << 30), file(b"3 far", b"far")]),
-    ];
-    for (id, count) in ids.into_iter().zip([66_002, 3]) {
-        // Where it does not take memory.
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("all.zip");
-        let options = ArchiveOptions {
-            snapshot: id,
-            path: b"/".to_vec(),
-            format: ArchiveFormat::Zip,
-            salvage: false,
-        };
-        let mut out = fs::File::create(&path).unwrap();
-        let report = dump::archive(&vault.repo, &options, &mut out, &Silent).unwrap();
-        assert_eq!(report.files + report.directories, count);
-        let read = Command::new("python3").args(["-c", READER]).arg(&path).output().unwrap();
-        assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-        let lines = read.stdout.iter().filter(|b| **b == b'\n').count();
-        assert_eq!(lines as u64, count);
-        let said = String::from_utf8(read.stdout).unwrap();
-        let expected = if count == 3 { "4294967299 33188 2 larger" } else { "4 35309 n\u{e4}me" };
-        assert!(said.lines().any(|line| line == expected), "{}", said.lines().last().unwrap());
-    }
+    let specs = [large(b"1 large", 9 << 20), large(b"2 larger", 4 << 30), file(b"3 far", b"far")];
+    read_by_python(&specs, 3, "4294967299 33188 2 larger");
 }
 
 #[test]
@@ -341,7 +351,9 @@ fn what_is_lost_is_left_out_and_said() {
                             cut += 1;
                             let has_end = match format {
                                 ArchiveFormat::Tar => out.len() > 1024 && out.ends_with(&[0; 1024]),
-                                ArchiveFormat::Zip => out.windows(4).any(|w| w == 0x0605_4b50u32.to_le_bytes()),
+                                ArchiveFormat::Zip => {
+                                    out.windows(4).any(|w| w == 0x0605_4b50u32.to_le_bytes())
+                                }
                             };
                             assert!(!has_end, "an archive that was cut short has no end");
                         }

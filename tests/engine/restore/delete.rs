@@ -117,7 +117,11 @@ fn patterns_say_what_may_go() {
         let gone: BTreeSet<_> = owned(gone).into_iter().collect();
         let now = names(&target);
         let left: BTreeSet<_> = before.difference(&now).cloned().collect();
-        assert_eq!((left, report.deleted_count), (gone.clone(), gone.len() as u64), "+{include:?} -{exclude:?}");
+        assert_eq!(
+            (left, report.deleted_count),
+            (gone.clone(), gone.len() as u64),
+            "+{include:?} -{exclude:?}"
+        );
     }
 }
 

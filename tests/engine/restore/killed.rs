@@ -54,7 +54,8 @@ impl Scene {
         let options = RestoreOptions { path, in_place, ..RestoreOptions::new(self.id, self.target.clone()) };
         let report = restore::run(&repo, &options, &Silent).unwrap();
         assert_eq!(report.problems, []);
-        let read = store.calls().iter().filter(|c| c.call.kind == Some(ObjectKind::Pack)).map(|c| c.bytes).sum();
+        let read =
+            store.calls().iter().filter(|c| c.call.kind == Some(ObjectKind::Pack)).map(|c| c.bytes).sum();
         self.compare();
         (report, read)
     }

@@ -41,7 +41,16 @@ enum What {
 }
 
 fn names() -> impl Strategy<Value = Vec<u8>> {
-    let odd = [&b"new\nline"[..], b"\xff\xfe\x80", b"-rf", b" ", b"\x1b[2J", b".ballast-restore.x", b"a\\b", b"caf\xc3\xa9"];
+    let odd = [
+        &b"new\nline"[..],
+        b"\xff\xfe\x80",
+        b"-rf",
+        b" ",
+        b"\x1b[2J",
+        b".ballast-restore.x",
+        b"a\\b",
+        b"caf\xc3\xa9",
+    ];
     let odd = proptest::sample::select(odd.to_vec()).prop_map(<[u8]>::to_vec);
     let long = any::<u8>().prop_map(|b| vec![if b == 0 || b == b'/' { b'x' } else { b }; 255]);
     let any = vec(any::<u8>().prop_filter("no name has these", |b| *b != 0 && *b != b'/'), 1..20);

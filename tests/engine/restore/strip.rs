@@ -33,7 +33,10 @@ fn expected(list: &[(&str, Option<&str>)]) -> BTreeMap<String, Option<String>> {
 fn two() -> Vec<Spec> {
     vec![
         dir(b"a", vec![dir(b"x", vec![file(b"1", b"a1"), dir(b"y", vec![file(b"2", b"a2")])])]),
-        dir(b"b", vec![dir(b"x", vec![file(b"3", b"b3"), dir(b"y", vec![file(b"4", b"b4")])]), file(b"z", b"bz")]),
+        dir(
+            b"b",
+            vec![dir(b"x", vec![file(b"3", b"b3"), dir(b"y", vec![file(b"4", b"b4")])]), file(b"z", b"bz")],
+        ),
         file(b"top", b"top"),
     ]
 }
@@ -46,7 +49,10 @@ fn directories_of_one_name_become_one() {
     let below = [("x/y/2", Some("a2")), ("x/y/4", Some("b4"))];
     let table: [(usize, Vec<(&str, Option<&str>)>); 4] = [
         (1, [&merged[..], &below, &[("z", Some("bz"))]].concat()),
-        (2, vec![("1", Some("a1")), ("3", Some("b3")), ("y", None), ("y/2", Some("a2")), ("y/4", Some("b4"))]),
+        (
+            2,
+            vec![("1", Some("a1")), ("3", Some("b3")), ("y", None), ("y/2", Some("a2")), ("y/4", Some("b4"))],
+        ),
         (3, vec![("2", Some("a2")), ("4", Some("b4"))]),
         (4, vec![]),
     ];

@@ -206,8 +206,16 @@ fn nobodys_open_database_is_replaced() {
             let bytes = fs::read(&db).unwrap();
             for in_place in [false, true] {
                 let report = restore(&place, &RestoreOptions { in_place, ..back(id, &top) });
-                assert_eq!((report.problem_count, report.moved_aside_count), (1, 0), "{wal} {verb} {report:?}");
-                assert!(report.problems[0].message.contains("it is open in process"), "{:?}", report.problems);
+                assert_eq!(
+                    (report.problem_count, report.moved_aside_count),
+                    (1, 0),
+                    "{wal} {verb} {report:?}"
+                );
+                assert!(
+                    report.problems[0].message.contains("it is open in process"),
+                    "{:?}",
+                    report.problems
+                );
                 assert!(report.problems[0].message.contains("worker"), "{:?}", report.problems);
             }
             assert!(fs::read(&db).unwrap() == bytes);

@@ -84,6 +84,8 @@ pub struct Named<'n> {
 pub trait Format {
     /// Why nothing of this kind can be in such an archive.
     fn refuses(&self, kind: NodeKind) -> Option<&'static str>;
+    /// Names may have so many bytes.
+    fn longest_name(&self) -> usize;
     /// Anything without content.
     fn plain(&mut self, out: &mut dyn Write, named: &Named<'_>) -> Result<()>;
     /// Another name of a file that is in the archive; `false`: it is to be written as a file of its own.
@@ -205,6 +207,10 @@ impl Run<'_> {
             }
             return Ok(());
         }
+        if name.len() >= format.longest_name() {
+            self.problem(ProblemKind::Refused, path, "its path is too long for such an archive: left out");
+            return Ok(());
+        }
         let xattrs =
             node.extension(EXT_XATTRS).map_or(Ok(XattrsV1 { pairs: Vec::new() }), |data| wire::decode(data));
         let xattrs = xattrs.unwrap_or_else(|e| {
@@ -263,8 +269,7 @@ impl Run<'_> {
         self.report.files += 1;
         self.report.bytes += len;
         self.progress.advance(1, 0);
-        say_marks(named.node, path, &Noting(self.progress));
-        self.count_marks(named.node);
+        say_marks(named.node, &mut |kind, message| self.problem(kind, path, message));
         Ok(())
     }
 
@@ -330,12 +335,6 @@ impl Run<'_> {
         }
     }
 
-    fn count_marks(&mut self, node: &Node) {
-        use crate::format::tree::{MARK_CHANGED, MARK_INCOMPLETE};
-        let marks = [MARK_CHANGED, MARK_INCOMPLETE].into_iter().filter(|mark| node.marks & mark != 0);
-        self.report.problem_count += marks.count() as u64;
-    }
-
     fn problem(&mut self, kind: ProblemKind, path: &[u8], message: impl std::fmt::Display) {
         let problem = Problem::new(kind, printable(path), message);
         self.progress.problem(&problem);
@@ -343,14 +342,5 @@ impl Run<'_> {
         if self.report.problems.len() < KEPT_PROBLEMS {
             self.report.problems.push(problem);
         }
-    }
-}
-
-/// Passes problems on.
-struct Noting<'p>(&'p dyn Progress);
-
-impl Progress for Noting<'_> {
-    fn problem(&self, problem: &Problem) {
-        self.0.problem(problem);
     }
 }

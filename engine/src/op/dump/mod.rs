@@ -68,7 +68,9 @@ fn dump(
         let message = format!("{lost_bytes} of its {} bytes are lost: zeros stand in their place", node.size);
         progress.problem(&Problem::new(ProblemKind::Damaged, path, message));
     }
-    say_marks(&node, &found.path, progress);
+    say_marks(&node, &mut |kind, message| {
+        progress.problem(&Problem::new(kind, printable(&found.path), message));
+    });
     let (pieces, len) = reader.pieces(&node.content)?;
     progress.phase("dumping", Some(1), Some(len));
     let _kept = reader.prepare_pieces(&pieces, progress)?;
@@ -78,8 +80,8 @@ fn dump(
     Ok(len)
 }
 
-fn say_marks(node: &Node, path: &[u8], progress: &dyn Progress) {
-    let say = |kind, message: &str| progress.problem(&Problem::new(kind, printable(path), message));
+/// What the snapshot could not have whole.
+fn say_marks(node: &Node, say: &mut dyn FnMut(ProblemKind, &str)) {
     if node.marks & MARK_INCOMPLETE != 0 {
         say(ProblemKind::Unreadable, "given as recorded: part of it could not be read for the snapshot");
     }

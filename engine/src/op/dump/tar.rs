@@ -40,6 +40,10 @@ impl Format for Tar {
         (kind == NodeKind::Socket).then_some("a tar archive cannot hold a socket: left out")
     }
 
+    fn longest_name(&self) -> usize {
+        usize::MAX
+    }
+
     fn plain(&mut self, out: &mut dyn Write, named: &Named<'_>) -> Result<()> {
         header(out, named, 0, None)
     }

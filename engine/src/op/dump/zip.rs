@@ -54,6 +54,10 @@ impl Format for Zip {
         }
     }
 
+    fn longest_name(&self) -> usize {
+        usize::from(u16::MAX)
+    }
+
     fn plain(&mut self, out: &mut dyn Write, named: &Named<'_>) -> Result<()> {
         self.small(out, named, named.node.link_target().unwrap_or_default())
     }
@@ -143,7 +147,7 @@ impl Zip {
 
     fn local(&mut self, out: &mut dyn Write, named: &Named<'_>, facts: &Facts) -> Result<u64> {
         let offset = self.offset;
-        let name = full_name(named)?;
+        let name = full_name(named);
         let mut extra = Fields::default();
         if facts.len >= LARGE {
             let len = if facts.late { 0 } else { facts.len };
@@ -159,7 +163,7 @@ impl Zip {
     }
 
     fn remember(&mut self, named: &Named<'_>, facts: &Facts, offset: u64) {
-        let Ok(name) = full_name(named) else { return };
+        let name = full_name(named);
         let (is_long, is_far) = (facts.len >= LARGE, offset >= LARGE);
         let mut extra = Fields::default();
         if is_long || is_far {
@@ -189,14 +193,10 @@ impl Zip {
     }
 }
 
-/// A directory's ends with a slash. Longer than the format can say is an error: it would have to be cut.
-fn full_name(named: &Named<'_>) -> Result<Vec<u8>> {
+/// A directory's ends with a slash: one byte, for which [`Format::longest_name`] leaves room.
+fn full_name(named: &Named<'_>) -> Vec<u8> {
     let slash = if named.node.kind == NodeKind::Directory { &b"/"[..] } else { b"" };
-    let name = [named.name, slash].concat();
-    if name.len() > usize::from(u16::MAX) {
-        return Err(Error::Usage("a path is too long for a zip archive: write a tar archive".into()));
-    }
-    Ok(name)
+    [named.name, slash].concat()
 }
 
 /// Numbers, the lowest byte first.

@@ -6,8 +6,8 @@
 //! 4. **Read again**: only what was written in place, which others could see and write to meanwhile.
 //! 5. The file gets its name and its metadata.
 //!
-//! In each step every piece comes by once, in any order. Memory: one byte a piece beside the list of pieces; one
-//! chunk and one buffer of a chunk for each worker.
+//! In each step every piece comes by once, in any order. Memory: one byte a piece beside the list of pieces, and that
+//! list once more while what is missing is decoded; one chunk and one buffer of a chunk for each worker.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
