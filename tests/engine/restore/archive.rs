@@ -184,7 +184,7 @@ struct Zipped {
 }
 
 fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
-    bytes[at..at + len].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
+    bytes[at..at + len].iter().rev().fold(0, |n, b| (n << 8) | u64::from(*b))
 }
 
 /// Reads an archive as its end says, without any 64-bit field.
@@ -215,7 +215,7 @@ fn entries(bytes: &[u8]) -> Vec<Zipped> {
             let stated = (number(bytes, after, 4), number(bytes, after + 4, 4), number(bytes, after + 12, 4));
             assert_eq!(stated, (0x0807_4b50, crc, size));
         }
-        out.push(Zipped { name, mode: mode as u32, utf8: flags & 1 << 11 != 0, content });
+        out.push(Zipped { name, mode: mode as u32, utf8: flags & (1 << 11) != 0, content });
         at += 46 + name_len + extra;
     }
     assert_eq!(at, end);
@@ -227,7 +227,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| {
         (0..8).fold(
             crc ^ u32::from(*byte),
-            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
         )
     };
     !bytes.iter().fold(!0, step)

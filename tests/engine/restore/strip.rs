@@ -117,6 +117,19 @@ fn collisions_are_found_before_anything_is_written() {
     }
 }
 
+/// A file of their name that is not wanted does not keep directories apart.
+#[test]
+fn what_is_not_wanted_keeps_nothing_apart() {
+    let vault = Vault::new();
+    let one = |text: &str| dir(b"x", vec![file(text.as_bytes(), text.as_bytes())]);
+    let specs = [("a", one("1")), ("b", file(b"x", b"file")), ("c", one("2"))];
+    let id = vault.snapshot(&specs.map(|(name, spec)| dir(name.as_bytes(), vec![spec])));
+    let (_keep, target) = place();
+    let exclude = vec!["/b/x".to_owned()];
+    vault.restore(&RestoreOptions { strip_components: 1, exclude, ..to(id, &target) });
+    assert_eq!(contents(&target), expected(&[("x", None), ("x/1", Some("1")), ("x/2", Some("2"))]));
+}
+
 #[test]
 fn problems_and_patterns_name_whole_paths() {
     let vault = Vault::new();

@@ -349,6 +349,12 @@ fn kill_at_every_step(in_place: bool) {
         .map(|name| (*name, fs::read(top.join("source").join(name)).unwrap()))
         .chain([("db-journal", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7junk".to_vec())])
         .collect();
+    let mut old = old;
+    if in_place {
+        // Much is to be written.
+        let bytes = &mut old[0].1;
+        (4096..bytes.len()).step_by(1024).for_each(|at| bytes[at] ^= 0x55);
+    }
     let (mut replaced, mut half, mut mixed) = (0, 0, 0);
     for number in 1.. {
         drop(fs::remove_dir_all(&target));

@@ -204,7 +204,8 @@ impl Pax {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::XHeader);
         header.set_mode(0o644);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(0);
         header.set_size(records.len() as u64);
         if let Some(fields) = header.as_ustar_mut() {

@@ -24,7 +24,7 @@ const FLAG_UTF8: u16 = 1 << 11;
 const LARGE: u64 = u32::MAX as u64;
 /// Version 4.5 of the format; the upper byte: attributes are those of Unix.
 const VERSION: u16 = 45;
-const MADE_BY: u16 = 3 << 8 | VERSION;
+const MADE_BY: u16 = (3 << 8) | VERSION;
 
 /// See the module's words.
 #[derive(Default)]
@@ -185,7 +185,7 @@ impl Zip {
         let mut header = Fields(std::mem::take(&mut self.central));
         header.u32(CENTRAL).u16(MADE_BY).u16(VERSION).common(named, &name, facts);
         header.short(facts.len).short(facts.len).u16(name.len() as u16).u16(extra.0.len() as u16);
-        header.u16(0).u16(0).u16(0).u32((kind | (node.mode & 0o7777)) << 16 | dos).short(offset);
+        header.u16(0).u16(0).u16(0).u32(((kind | (node.mode & 0o7777)) << 16) | dos).short(offset);
         header.0.extend_from_slice(&name);
         header.0.extend_from_slice(&extra.0);
         self.central = header.0;
@@ -266,8 +266,8 @@ fn dos_time(secs: i64) -> (u16, u16) {
         days -= len;
         month += 1;
     }
-    let time = (of_day / 3600) << 11 | (of_day / 60 % 60) << 5 | of_day % 60 / 2;
-    let date = (year - 1980) << 9 | month << 5 | (days + 1);
+    let time = ((of_day / 3600) << 11) | ((of_day / 60 % 60) << 5) | (of_day % 60 / 2);
+    let date = ((year - 1980) << 9) | (month << 5) | (days + 1);
     (time as u16, date as u16)
 }
 
@@ -279,8 +279,8 @@ mod tests {
     fn dos_times_are_right_and_never_out_of_bounds() {
         assert_eq!(dos_time(315_532_800), (0, 33));
         // 2024-02-29 23:59:58
-        assert_eq!(dos_time(1_709_251_198), (23 << 11 | 59 << 5 | 29, 44 << 9 | 2 << 5 | 29));
+        assert_eq!(dos_time(1_709_251_198), ((23 << 11) | (59 << 5) | 29, (44 << 9) | (2 << 5) | 29));
         assert_eq!(dos_time(i64::MIN), (0, 33));
-        assert_eq!(dos_time(i64::MAX), (23 << 11 | 59 << 5 | 29, 127 << 9 | 12 << 5 | 31));
+        assert_eq!(dos_time(i64::MAX), ((23 << 11) | (59 << 5) | 29, (127 << 9) | (12 << 5) | 31));
     }
 }

@@ -100,10 +100,9 @@ impl<'r> Dir<'r> {
             Err(e) => return Err(cannot("open the directory", e)),
         };
         let stat = fstat(&file).map_err(|e| cannot("look at the directory", e))?;
-        if !fresh && !self.run.is_root() {
-            if stat.st_uid == self.run.me.0 && stat.st_mode & 0o300 != 0o300 {
-                rustix::fs::fchmod(&file, door::PRIVATE_DIR).map_err(|e| cannot("open the directory", e))?;
-            }
+        let is_ours = !self.run.is_root() && stat.st_uid == self.run.me.0;
+        if !fresh && is_ours && stat.st_mode & 0o300 != 0o300 {
+            rustix::fs::fchmod(&file, door::PRIVATE_DIR).map_err(|e| cannot("open the directory", e))?;
         }
         count(&self.run.counts.directories, 1);
         let touched = fresh || (wanted && self.run.replaces(&node, &stat));

@@ -94,6 +94,10 @@ pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress)
         let run = Run::new(&reader, options, progress, &selection, &unsure);
         apply(run, base, walk)?
     };
+    let stripped = options.strip_components;
+    if stripped > 0 && report.files + report.directories + report.others + report.files_skipped == 0 {
+        progress.note(&format!("nothing is left of any path without its first {stripped} names"));
+    }
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }

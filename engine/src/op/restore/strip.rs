@@ -89,7 +89,9 @@ fn collision(one: &Item, other: &Item, what: &str) -> Error {
 /// Sorted by name; directories of one name become one item, in the order in which they came. Any others of one
 /// name stay beside each other.
 pub fn merged(mut items: Vec<Item>) -> Vec<Item> {
-    items.sort_by(|a, b| a.node.name.cmp(&b.node.name));
+    // Directories first: whatever else has their name, wanted or not, does not keep them apart.
+    let key = |item: &Item| item.node.kind != NodeKind::Directory;
+    items.sort_by(|a, b| a.node.name.cmp(&b.node.name).then(key(a).cmp(&key(b))));
     let mut out: Vec<Item> = Vec::with_capacity(items.len());
     for item in items {
         let both = |last: &Item| {
