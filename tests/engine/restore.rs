@@ -4,6 +4,7 @@
     clippy::disallowed_methods,
     reason = "files that are not a repository's are written as anyone would"
 )]
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 #[path = "restore/archive.rs"]
 mod archive;
