@@ -50,14 +50,13 @@ fn a_directory_is_dumped_as_an_archive_and_only_so() {
     assert!(none.code == 2 && none.err.contains("--archive"), "{}", none.err);
     let screen = Command::at(&world.repo, "word").on_screen().run(&["dump", "latest", "--archive", "tar"]);
     assert!(screen.code == 2 && screen.out.is_empty(), "{}", screen.err);
-    for (kind, begin) in [("tar", "PaxHeader\0"), ("zip", "PK\u{3}\u{4}")] {
-        let done = world.run(&["dump", &world.stored(""), "--archive", kind, "--json"]);
-        assert_eq!(done.code, 0, "{}", done.err);
-        assert!(done.out.starts_with(begin), "{kind}");
-        let report: serde_json::Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
-        assert_eq!((report["files"].as_u64(), report["directories"].as_u64()), (Some(3), Some(2)));
-        assert_eq!(report["archive"], kind);
-    }
+    // All of it is text here, so that it can be looked at.
+    let done = world.run(&["dump", &world.stored(""), "--archive", "tar", "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.out.contains("ustar\0") && done.out.contains("b/other"));
+    let report: serde_json::Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
+    assert_eq!((report["files"].as_u64(), report["directories"].as_u64()), (Some(3), Some(2)));
+    assert_eq!(report["archive"], "tar");
 }
 
 #[test]
