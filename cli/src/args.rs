@@ -25,7 +25,7 @@ pub use compare::{DiffArgs, FindArgs, FoundKind, StatsArgs};
 pub use database::{SqliteArgs, VerifyArgs};
 pub use forget::ForgetArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
-pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
+pub use look::{ArchiveArg, CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
 pub use prune::PruneArgs;
 pub use record::{LedgerArgs, LockCommand, UnlockArgs};
 pub use repair::{RepairCommand, RepairConfigArgs, RepairIndexArgs, RepairPacksArgs, RepairSnapshotsArgs};

@@ -31,6 +31,15 @@ pub fn cure(error: &Error) -> Option<String> {
             "`ballast verify SNAPSHOT:PATH` says more; `ballast dump` gives the file as it is, and an \
              earlier snapshot may have a whole one"
         }
+        Error::Usage(what) if what.ends_with("is a directory") => {
+            "--archive tar writes a directory to standard output; `ballast restore` puts it in its place"
+        }
+        Error::Usage(what) if what.starts_with("--delete with /") => {
+            "name the directory in the snapshot, too: `ballast restore SNAPSHOT:/srv/models -t /srv/models --delete`"
+        }
+        Error::Usage(what) if what.starts_with("--strip-components") => {
+            "leave fewer names away, or name one directory: `ballast restore SNAPSHOT:/srv/models`"
+        }
         Error::Lost { .. } => "--salvage gives the rest, with zeros in the place of what is lost",
         Error::NotFound { what } if what.starts_with("snapshot") || what.contains("a snapshot") => {
             "`ballast snapshots` lists what there is"

@@ -3,7 +3,7 @@
 //! the tests, `worker memory BYTES`, `worker image DATABASE COPY TEMP`, which captures a database, or `worker alone DATABASE`, which fails if anybody
 //! else has it locked, for reading too. Those that say `ready` and go on until they are killed: `worker write
 //! DATABASE` and `worker checkpoint DATABASE` write to it, `worker open DATABASE` has it open, `worker lock DATABASE` locks it, `worker
-//! interrupt DATABASE` is in the middle of a large transaction, `worker capture DATABASE TEMP` of a capture. `worker restore REPO SNAPSHOT PATH TARGET NUMBER` restores, and
+//! interrupt DATABASE` is in the middle of a large transaction, `worker capture DATABASE TEMP` of a capture. `worker restore REPO SNAPSHOT PATH TARGET NUMBER [in-place]` restores, and
 //! is killed when it says something for the time of that number. With `WORKER_SPOOL_BYTES` so much memory is used before a
 //! temporary file. A run that fails says why and ends with 1; a panic is none
 //! of the ways in which it may end.
@@ -50,17 +50,15 @@ fn run(words: &[&str]) -> Result<()> {
         [verb, database] => database_work(verb, Path::new(database)),
         ["image", database, copy, temp] => image(Path::new(database), Path::new(copy), Path::new(temp)),
         ["capture", database, temp] => capture(Path::new(database), Path::new(temp)),
-        ["restore", repo, snapshot, path, target, number] => {
+        ["restore", repo, snapshot, path, target, number, how @ ..] => {
             let options = restore::RestoreOptions {
-                snapshot: snapshot.parse().expect("because tests give ids"),
                 path: Some(path.as_bytes().to_vec()),
-                target: PathBuf::from(target),
-                include: Vec::new(),
-                exclude: Vec::new(),
-                overwrite: restore::Overwrite::Always,
-                dry_run: false,
-                salvage: false,
+                in_place: how.contains(&"in-place"),
                 threads: 1,
+                ..restore::RestoreOptions::new(
+                    snapshot.parse().expect("because tests give ids"),
+                    PathBuf::from(target),
+                )
             };
             let left = AtomicU64::new(number.parse().expect("because tests give numbers"));
             let report = restore::run(&open(repo, "")?, &options, &Mortal(left))?;

@@ -4,7 +4,10 @@
     clippy::disallowed_methods,
     reason = "files that are not a repository's are written as anyone would"
 )]
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
+#[path = "restore/archive.rs"]
+mod archive;
 #[path = "restore/attacks.rs"]
 mod attacks;
 #[path = "restore/build.rs"]
@@ -13,11 +16,21 @@ mod build;
 mod compare;
 #[path = "restore/damage.rs"]
 mod damage;
+#[path = "restore/delete.rs"]
+mod delete;
+#[path = "restore/killed.rs"]
+mod killed;
 #[path = "restore/options.rs"]
 mod options;
+#[path = "restore/over.rs"]
+mod over;
+#[path = "restore/properties.rs"]
+mod properties;
 #[path = "restore/reading.rs"]
 mod reading;
 #[path = "restore/resume.rs"]
 mod resume;
 #[path = "restore/roundtrip.rs"]
 mod roundtrip;
+#[path = "restore/strip.rs"]
+mod strip;

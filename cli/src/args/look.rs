@@ -73,27 +73,48 @@ Examples:
   ballast dump latest:/srv/app/config.toml
   ballast dump latest:/srv/app/chat.db > /tmp/chat.db
   ballast dump 4f1c:/srv/dump.sql | psql
+  ballast dump latest:/srv/models --archive tar | ssh host tar -x -C /srv/models
+  ballast dump latest --archive zip > all.zip
 
 With --json the report goes to standard error, because standard output is the
-file. If it ends with another code than 0, the output is not whole.
+file or archive. If it ends with another code than 0 or 3, the output is not
+whole: an archive then has no end, so that whoever reads it notices.
 
-Exit codes: 0 done, 1 failed, 2 usage, 10 no repository, 12 wrong password,
-130 interrupted.";
+Exit codes: 0 done; 3 done, but with problems (each is named; files of an
+archive that are damaged were left out); 1 failed; 2 usage; 10 no repository;
+12 wrong password; 130 interrupted.";
 
-/// Write one file of a snapshot to standard output
+/// Write one file of a snapshot, or a directory as an archive, to standard output
+///
+/// Names in an archive are relative to the directory. A tar archive has all that a
+/// snapshot has: owners, modes, times, attributes, links, devices. A zip archive has
+/// files, directories and symbolic links, not compressed, and times to the second.
 #[derive(Debug, Args)]
 #[command(after_help = DUMP)]
 pub struct DumpArgs {
-    /// Snapshot (the beginning of its id, or `latest`), a colon, and the file's path
-    #[arg(value_name = "SNAPSHOT:PATH")]
+    /// Snapshot (the beginning of its id, or `latest`), a colon, and the path
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
 
-    /// Also a file that lost a part in the repository: with zeros in its place
+    /// Write a directory, or the whole snapshot, as an archive of this kind
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub archive: Option<ArchiveArg>,
+
+    /// Also files that lost a part in the repository: with zeros in its place
     #[arg(long)]
     pub salvage: bool,
 
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
     pub filter: LookArgs,
+}
+
+/// Kinds of archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ArchiveArg {
+    /// With all that a snapshot has
+    Tar,
+    /// For those who cannot open the other
+    Zip,
 }
 
 const CAT: &str = "\

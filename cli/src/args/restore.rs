@@ -15,10 +15,15 @@ Examples:
       what is in that directory, back to its place
   ballast restore 4f1c:/srv/app/chat.db -t /tmp --dry-run
       one file, as /tmp/chat.db; only say what would be done
+  ballast restore latest:/srv/models -t /srv/models --delete --dry-run
+      make it what it was; first name what would be removed
+  ballast restore latest -t /tmp/back --strip-components 2
+      /srv/models/llama as /tmp/back/llama
 
 Every byte is verified before a file gets its name. An interrupted restore goes
-on where it was: run the same command again. Files in the target that are not
-in the snapshot are left alone.
+on where it was: run the same command again. Of a file that is there already,
+what is right in it is not fetched again. Files in the target that are not in
+the snapshot are left alone without --delete.
 
 Exit codes: 0 done; 3 done, but some files could not be restored (each is
 named); 1 failed; 10 no repository; 12 wrong password; 130 interrupted.";
@@ -47,7 +52,30 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = OverwriteArg::Always)]
     pub overwrite: OverwriteArg,
 
-    /// Say what would be restored; write nothing
+    /// Write files that are there in place, only where they differ: takes no room
+    ///
+    /// A file that is written in place is neither the old nor the new one until it is done.
+    /// If that is cut short (killed, disk full, lost data), the file is half of each: run the
+    /// same command again, which mends it. Other files get their names only when they are
+    /// whole, as ever: files that have several names, or may not be written to.
+    #[arg(long)]
+    pub in_place: bool,
+
+    /// Remove from restored directories what the snapshot does not have
+    ///
+    /// With --include or --exclude only what they select. Nothing goes from a directory that the
+    /// snapshot does not know whole, or in which something could not be restored; nothing where
+    /// something is mounted. Try it with --dry-run, which names each.
+    #[arg(long)]
+    pub delete: bool,
+
+    /// Leave away the first N names of each path, as tar does
+    ///
+    /// What has no more names than those is left out. Patterns still fit whole paths.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub strip_components: usize,
+
+    /// Say what would be restored and removed; write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 
@@ -69,8 +97,12 @@ pub struct RestoreArgs {
 /// What becomes of files that are there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OverwriteArg {
-    /// They are replaced
+    /// They are replaced, unless their content is the same
     Always,
+    /// Those with another size or time are replaced; the others are not even read
+    IfChanged,
+    /// Those that are older than in the snapshot are replaced
+    IfNewer,
     /// They are left as they are
     Never,
 }

@@ -1,10 +1,13 @@
-//! `dump`: one file to standard output. With `--json` the report goes to standard error.
+//! `dump`: one file, or a directory as an archive, to standard output. With `--json` the report goes to standard
+//! error.
 
 use ballast::format::wire::Bytes;
-use ballast::op::dump;
+use ballast::id::SnapshotId;
+use ballast::op::dump::{self, ArchiveFormat, ArchiveOptions};
+use ballast::repo::Repository;
 use serde_json::json;
 
-use crate::args::DumpArgs;
+use crate::args::{ArchiveArg, DumpArgs};
 use crate::bar::Meter;
 use crate::connect;
 use crate::exit::{Exit, Failure};
@@ -15,21 +18,75 @@ use crate::whom;
 /// Runs it.
 pub fn run(args: &DumpArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
-    let Some(path) = path else {
-        return Err(Failure::usage("no file was named", format!("write {word}:/path/of/the/file")));
+    let path = match (path, args.archive) {
+        (Some(path), _) => path,
+        (None, Some(_)) => b"/".to_vec(),
+        (None, None) => {
+            let hint = format!("write {word}:/path/of/the/file, or --archive tar for everything");
+            return Err(Failure::usage("no file was named", hint));
+        }
     };
+    if args.archive.is_some() && p.io.terminals.stdout {
+        return Err(Failure::usage(
+            "an archive is nothing for a terminal",
+            "write it to a file: `... > out.tar`",
+        ));
+    }
     let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
     let snapshot = whom::find(p, &repo, &word, &filter)?.id;
+    match args.archive {
+        Some(kind) => archive(args, p, &repo, snapshot, path, kind),
+        None => file(args, p, &repo, snapshot, &path),
+    }
+}
+
+fn file(
+    args: &DumpArgs,
+    p: &mut Printer<'_>,
+    repo: &Repository,
+    snapshot: SnapshotId,
+    path: &[u8],
+) -> Result<Exit, Failure> {
     let meter = Meter::start(p);
     let dump = if args.salvage { dump::salvage } else { dump::run };
-    let outcome = dump(&repo, snapshot, &path, &mut p.io.out, &meter);
+    let outcome = dump(repo, snapshot, path, &mut p.io.out, &meter);
     meter.end(0, &[]);
-    connect::notices(p, &repo);
+    connect::notices(p, repo);
     let bytes = outcome?;
-    tracing::info!(path = name(&path), bytes, "dumped");
+    tracing::info!(path = name(path), bytes, "dumped");
     if p.global.json {
-        p.json(&json!({ "snapshot": snapshot, "path": Bytes(path), "bytes": bytes }));
+        p.json(&json!({ "snapshot": snapshot, "path": Bytes(path.to_vec()), "bytes": bytes }));
     }
     Ok(Exit::Done)
+}
+
+fn archive(
+    args: &DumpArgs,
+    p: &mut Printer<'_>,
+    repo: &Repository,
+    snapshot: SnapshotId,
+    path: Vec<u8>,
+    kind: ArchiveArg,
+) -> Result<Exit, Failure> {
+    let format = match kind {
+        ArchiveArg::Tar => ArchiveFormat::Tar,
+        ArchiveArg::Zip => ArchiveFormat::Zip,
+    };
+    let options = ArchiveOptions { snapshot, path, format, salvage: args.salvage };
+    let meter = Meter::start(p);
+    let outcome = dump::archive(repo, &options, &mut p.io.out, &meter);
+    let seen = outcome.as_ref().ok();
+    meter.end(seen.map_or(0, |r| r.problem_count), seen.map_or(&[], |r| &r.problems));
+    connect::notices(p, repo);
+    let report = outcome?;
+    tracing::info!(path = name(&options.path), files = report.files, bytes = report.bytes, "archived");
+    if p.global.json {
+        let mut value = serde_json::to_value(&report).map_err(|e| Failure::failed(e.to_string()))?;
+        value["snapshot"] = json!(snapshot);
+        value["path"] = json!(Bytes(options.path.clone()));
+        value["archive"] = json!(format);
+        p.json(&value);
+    }
+    Ok(Exit::with_problems(report.problem_count > 0))
 }

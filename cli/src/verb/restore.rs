@@ -26,8 +26,13 @@ pub fn run(args: RestoreArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         exclude: args.exclude,
         overwrite: match args.overwrite {
             OverwriteArg::Always => Overwrite::Always,
+            OverwriteArg::IfChanged => Overwrite::IfChanged,
+            OverwriteArg::IfNewer => Overwrite::IfNewer,
             OverwriteArg::Never => Overwrite::Never,
         },
+        in_place: args.in_place,
+        delete: args.delete,
+        strip_components: args.strip_components,
         dry_run: args.dry_run,
         salvage: args.salvage,
         threads: args.threads,
@@ -69,11 +74,20 @@ fn summary(r: &RestoreReport, snapshot: &str, target: &str, style: Style) -> Vec
         _ => String::new(),
     };
     say("size", format!("{}{speed}", size(r.bytes)));
+    if r.bytes_reused > 0 {
+        say("reused", format!("{} of files that were there, verified", size(r.bytes_reused)));
+    }
     if r.bytes_resumed > 0 {
         say("taken over", format!("{} of a restore that was cut short", size(r.bytes_resumed)));
     }
     if r.files_skipped > 0 {
         say("left alone", format!("{} that were there already", counted(r.files_skipped, "file", "files")));
+    }
+    if r.deleted_count > 0 {
+        let names = counted(r.deleted_count, "name", "names");
+        let dry = if r.dry_run { ", named above" } else { "" };
+        let label = if r.dry_run { "would go" } else { "removed" };
+        say(label, format!("{names} that the snapshot does not have{dry}"));
     }
     if r.moved_aside_count > 0 {
         let files = counted(r.moved_aside_count, "file", "files");

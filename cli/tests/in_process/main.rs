@@ -14,4 +14,5 @@ mod manuals;
 mod passwords;
 mod progress;
 mod repairing;
+mod restoring;
 mod support;

@@ -198,10 +198,23 @@ impl Vault {
     }
 
     pub fn snapshot_by(&self, root: impl FnOnce(&Session) -> ballast::id::BlobId) -> SnapshotId {
+        self.commit(root, |_| {})
+    }
+
+    /// With another record than usual.
+    pub fn snapshot_with(&self, specs: &[Spec], change: impl FnOnce(&mut SnapshotV1)) -> SnapshotId {
+        self.commit(|session| store_tree(session, specs), change)
+    }
+
+    fn commit(
+        &self,
+        root: impl FnOnce(&Session) -> ballast::id::BlobId,
+        change: impl FnOnce(&mut SnapshotV1),
+    ) -> SnapshotId {
         let mut session = Session::begin(&self.repo, "test", false, &Silent).unwrap();
         let root = root(&session);
         let flushed = session.flush().unwrap();
-        let snapshot = SnapshotV1 {
+        let mut snapshot = SnapshotV1 {
             time: Stamp::from_ns(1),
             utc_offset_secs: 0,
             host: "h".into(),
@@ -218,6 +231,7 @@ impl Vault {
             problems: Vec::new(),
             extensions: Vec::new(),
         };
+        change(&mut snapshot);
         session.commit(&snapshot, None, flushed).unwrap()
     }
 
@@ -234,6 +248,9 @@ pub fn to(snapshot: SnapshotId, target: &Path) -> RestoreOptions {
         include: Vec::new(),
         exclude: Vec::new(),
         overwrite: restore::Overwrite::Always,
+        in_place: false,
+        delete: false,
+        strip_components: 0,
         dry_run: false,
         salvage: false,
         threads: 2,

@@ -13,9 +13,9 @@ use crate::build::*;
 use crate::compare::same;
 
 /// Asks to stop after so many bytes.
-struct StopAfter {
-    bytes: u64,
-    seen: AtomicU64,
+pub struct StopAfter {
+    pub bytes: u64,
+    pub seen: AtomicU64,
 }
 
 impl Progress for StopAfter {
@@ -28,13 +28,13 @@ impl Progress for StopAfter {
     }
 }
 
-fn interrupt(vault: &Vault, options: &RestoreOptions, bytes: u64) {
+pub fn interrupt(vault: &Vault, options: &RestoreOptions, bytes: u64) {
     let progress = StopAfter { bytes, seen: AtomicU64::new(0) };
     let done = restore::run(&vault.repo, options, &progress);
     assert!(matches!(done, Err(Error::Interrupted)), "{done:?}");
 }
 
-fn leftovers(target: &Path) -> Vec<PathBuf> {
+pub fn leftovers(target: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(target).unwrap().map(|e| e.unwrap().path());
     paths.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with(".ballast")).collect()
 }

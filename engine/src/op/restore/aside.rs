@@ -9,6 +9,9 @@
 //! without its log, which lies beside it under a name that says so: run again, the restore goes on. What cannot be
 //! finished for another reason is put back. Meanwhile an exclusive lock keeps others from opening the old file.
 //!
+//! A file that is written in place ([`begin_in_place`]) has its name from the beginning, so its logs are gone for good
+//! before its first byte is written; the lock is kept until the last one is.
+//!
 //! Logs that this run restored itself (plain bytes of a database in use) are no strangers: they stay. One mutex
 //! for the run keeps the two apart; it is held for a few system calls.
 
@@ -21,8 +24,9 @@ use rustix::fs::{FileType, OFlags, Stat};
 
 use super::dir::Dir;
 use super::door;
-use super::links::identity;
-use super::run::{Done, Trouble, cannot};
+use super::file::There;
+use super::links::{self, identity};
+use super::run::{Done, Run, Trouble, cannot};
 use crate::error::{ProblemKind, printable};
 use crate::source::sqlite::{Alone, Guarded, SQLITE_MAGIC, claim, is_sqlite_header, whoever_has};
 
@@ -33,9 +37,18 @@ const NAME_BYTES: usize = 255;
 /// Names of one second that are tried.
 const TRIES: u32 = 1000;
 
-/// Device and inode of logs that this run restored.
+/// What this run did with logs, by device and inode.
 #[derive(Debug, Default)]
-pub struct Logs(Mutex<HashSet<(u64, u64)>>);
+pub struct Known {
+    /// Logs that it restored.
+    ours: HashSet<(u64, u64)>,
+    /// Databases that it has locked, to write them in place.
+    locked: HashSet<(u64, u64)>,
+}
+
+/// The same, for all threads of a run.
+#[derive(Debug, Default)]
+pub struct Logs(Mutex<Known>);
 
 /// What was moved out of the way for one database.
 pub struct Aside<'a> {
@@ -45,13 +58,27 @@ pub struct Aside<'a> {
     /// The old file is ours alone.
     _alone: Option<Alone>,
     /// Nobody else of this run places a database or a log.
-    logs: Option<MutexGuard<'a, HashSet<(u64, u64)>>>,
+    logs: Option<MutexGuard<'a, Known>>,
     done: bool,
 }
 
 /// The database to which a file of this name would belong.
-fn database_of(name: &[u8]) -> Option<&[u8]> {
+pub fn database_of(name: &[u8]) -> Option<&[u8]> {
     SUFFIXES.iter().find_map(|suffix| name.strip_suffix(*suffix)).filter(|name| !name.is_empty())
+}
+
+/// Says what a name was before it was moved.
+const MOVED: &[u8] = b".before-restore-";
+
+/// Is it the name of a log that was moved out of the way, by this run or an earlier one?
+pub fn is_moved_aside(name: &[u8]) -> bool {
+    let at = name.windows(MOVED.len()).rposition(|part| part == MOVED);
+    at.is_some_and(|at| {
+        let stamp = &name[at + MOVED.len()..];
+        SUFFIXES.iter().any(|suffix| name[..at].ends_with(suffix))
+            && stamp.first().is_some_and(u8::is_ascii_digit)
+            && stamp.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+    })
 }
 
 /// Is a file that was found right, as `stat` says, still there and there to stay? A log may have been moved out of the way meanwhile,
@@ -64,7 +91,7 @@ pub fn keeps(dir: &Dir<'_>, name: &[u8], stat: &Stat) -> bool {
     let now = door::look(&dir.file, name).ok().flatten();
     let is_there = now.is_some_and(|now| identity(&now) == identity(stat));
     if is_there {
-        logs.insert(identity(stat));
+        logs.ours.insert(identity(stat));
     }
     is_there
 }
@@ -93,11 +120,9 @@ pub fn make_way<'a>(dir: &'a Dir<'_>, name: &[u8], content: &File) -> Done<Optio
     if let Some(database) = database_of(name) {
         let mut logs = lock(dir);
         // Whoever has the database open would find another log in its place.
-        let there = door::open_regular(&dir.file, database, OFlags::RDONLY).ok().flatten();
-        let is_used = there.is_some_and(|(file, _)| is_database(&Guarded::from(file)));
-        let alone = if is_used { alone(dir, database)? } else { None };
+        let alone = alone_beside(dir, database, &logs)?;
         let stat = rustix::fs::fstat(content).map_err(|e| cannot("look at the file", e))?;
-        logs.insert(identity(&stat));
+        logs.ours.insert(identity(&stat));
         return Ok(Some(Aside {
             dir: shorten(dir),
             moved: Vec::new(),
@@ -117,13 +142,76 @@ pub fn make_way<'a>(dir: &'a Dir<'_>, name: &[u8], content: &File) -> Done<Optio
     Ok(Some(aside))
 }
 
+/// The database beside a log, for this process alone, unless this run has it already.
+fn alone_beside(dir: &Dir<'_>, database: &[u8], known: &Known) -> Done<Option<Alone>> {
+    let found = door::open_regular(&dir.file, database, OFlags::RDONLY).ok().flatten();
+    let is_used = found.is_some_and(|(file, stat)| {
+        let file = Guarded::from(file);
+        !known.locked.contains(&identity(&stat)) && is_database(&file)
+    });
+    if is_used { alone(dir, database) } else { Ok(None) }
+}
+
+/// A file that is written in place: nobody else may have it as a database until this is dropped.
+pub struct InPlace<'r> {
+    run: &'r Run<'r>,
+    alone: Option<(Alone, (u64, u64))>,
+}
+
+impl Drop for InPlace<'_> {
+    fn drop(&mut self) {
+        if let Some((alone, identity)) = self.alone.take() {
+            drop(alone);
+            known(self.run).locked.remove(&identity);
+        }
+    }
+}
+
+/// To be called before the first byte is written to a file that is there and keeps its name. `database`: what will be
+/// written is one. `None`: the name leads elsewhere by now, to be replaced like any other.
+pub fn begin_in_place<'r>(
+    dir: &Dir<'r>,
+    name: &[u8],
+    there: &There,
+    database: bool,
+) -> Done<Option<InPlace<'r>>> {
+    let mut logs = lock(dir);
+    let now = door::look(&dir.file, name).map_err(|e| cannot("look at what stands there", e))?;
+    let identity = identity(&there.stat);
+    if now.is_none_or(|now| links::identity(&now) != identity) {
+        return Ok(None);
+    }
+    if let Some(database) = database_of(name) {
+        drop(alone_beside(dir, database, &logs)?);
+        logs.ours.insert(identity);
+    }
+    if !database && !is_database(&there.file) {
+        return Ok(Some(InPlace { run: dir.run, alone: None }));
+    }
+    let alone = alone(dir, name)?;
+    let mut aside =
+        Aside { dir: shorten(dir), moved: Vec::new(), _alone: None, logs: Some(logs), done: false };
+    aside.move_logs(name)?;
+    // Before others may look.
+    if let (Some(_), Some(known)) = (&alone, &mut aside.logs) {
+        known.locked.insert(identity);
+    }
+    aside.finish();
+    let alone = alone.map(|alone| (alone, identity));
+    Ok(Some(InPlace { run: dir.run, alone }))
+}
+
 /// Directories of a run live as long as it: only the borrow is shorter.
 fn shorten<'a>(dir: &'a Dir<'_>) -> &'a Dir<'a> {
     dir
 }
 
-fn lock<'a>(dir: &'a Dir<'_>) -> MutexGuard<'a, HashSet<(u64, u64)>> {
-    dir.run.logs.0.lock().unwrap_or_else(|e| e.into_inner())
+fn lock<'a>(dir: &'a Dir<'_>) -> MutexGuard<'a, Known> {
+    known(dir.run)
+}
+
+fn known<'a>(run: &'a Run<'_>) -> MutexGuard<'a, Known> {
+    run.logs.0.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl Aside<'_> {
@@ -141,7 +229,7 @@ impl Aside<'_> {
             let from = [name, suffix].concat();
             let failed = |e: io::Error| cannot("move the log of the old database out of the way", e);
             let Some(stat) = door::look(&self.dir.file, &from).map_err(failed)? else { continue };
-            let is_ours = self.logs.as_ref().is_some_and(|logs| logs.contains(&identity(&stat)));
+            let is_ours = self.logs.as_ref().is_some_and(|logs| logs.ours.contains(&identity(&stat)));
             // SQLite cannot open a directory.
             if is_ours || door::type_of(&stat) == FileType::Directory {
                 continue;
@@ -167,7 +255,7 @@ impl Aside<'_> {
         let stamp = stamp(clock.now_ns());
         for number in 1..=TRIES {
             let again = if number == 1 { String::new() } else { format!("-{number}") };
-            let tail = [suffix, format!(".before-restore-{stamp}{again}").as_bytes()].concat();
+            let tail = [suffix, MOVED, format!("{stamp}{again}").as_bytes()].concat();
             let head = &name[..name.len().min(NAME_BYTES.saturating_sub(tail.len()))];
             let to = [head, &tail].concat();
             if door::move_to_free(&self.dir.file, from, &to)? {
@@ -259,5 +347,11 @@ mod tests {
         assert_eq!(database_of(b"chat.db-journal"), Some(&b"chat.db"[..]));
         assert_eq!(database_of(b"-wal"), None);
         assert_eq!(database_of(b"chat.db-walnut"), None);
+        let moved =
+            [&b"chat.db-wal.before-restore-20260131T235959Z"[..], b"c-shm.before-restore-20260131T235959Z-2"];
+        assert!(moved.into_iter().all(is_moved_aside));
+        let others =
+            [&b"chat.db.before-restore-20260131T235959Z"[..], b"chat.db-wal.before-restore-", b"chat.db-wal"];
+        assert!(!others.into_iter().any(is_moved_aside));
     }
 }

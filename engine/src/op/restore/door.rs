@@ -14,6 +14,8 @@ use rustix::fs::{
     AtFlags, FallocateFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat, fallocate, fstat, ftruncate,
     linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
 };
+#[cfg(target_os = "linux")]
+use rustix::fs::{ResolveFlags, copy_file_range, openat2};
 use rustix::io::Errno;
 
 const TEMP_PREFIX: &[u8] = b".ballast-restore";
@@ -60,6 +62,36 @@ pub fn look(dir: &File, name: &[u8]) -> io::Result<Option<Stat>> {
 pub fn open_dir(dir: impl AsFd, name: &[u8]) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(dir, name, flags, Mode::empty()).map(File::from)
+}
+
+/// A directory below another one, not through a link, and not where another file system, or another place of
+/// the same one, is mounted: that is [`Errno::XDEV`].
+pub fn open_dir_here(dir: &File, name: &[u8]) -> Result<File, Errno> {
+    let file = open_dir(dir, name)?;
+    #[cfg(target_os = "linux")]
+    {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        match openat2(dir, name, flags, Mode::empty(), resolve) {
+            // An old kernel, or one that is told to refuse it: what device numbers say must do.
+            Ok(_) | Err(Errno::NOSYS | Errno::PERM) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    if fstat(&file)?.st_dev == fstat(dir)?.st_dev { Ok(file) } else { Err(Errno::XDEV) }
+}
+
+/// The names in a directory, sorted.
+pub fn names(dir: &File) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Makes a directory; `false` if the name is taken.
@@ -174,6 +206,51 @@ pub fn reserve(file: &File, len: u64) -> io::Result<()> {
 /// Makes a stretch of an old file a hole again; `false` where that cannot be.
 pub fn punch(file: &File, offset: u64, len: u64) -> bool {
     fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len).is_ok()
+}
+
+/// Blocks of file systems that share them between files; larger ones are whole blocks of these, too.
+#[cfg(target_os = "linux")]
+const BLOCK_BYTES: u64 = 4096;
+
+/// Copies a stretch of a file to the same place in another one. The kernel shares whole blocks where the file system
+/// can (`copy_file_range` clones): so they go apart from what is before and after them.
+#[cfg(target_os = "linux")]
+pub fn copy_range(from: &File, to: &File, offset: u64, len: u64) -> io::Result<()> {
+    let end = offset + len;
+    let first = offset.next_multiple_of(BLOCK_BYTES).min(end);
+    let last = (end / BLOCK_BYTES * BLOCK_BYTES).max(first);
+    for (mut at, end) in [(offset, first), (first, last), (last, end)] {
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let (mut source, mut place) = (at, at);
+            match copy_file_range(from, Some(&mut source), to, Some(&mut place), left)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                copied => at += copied as u64,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// There is no such call here.
+#[cfg(not(target_os = "linux"))]
+pub fn copy_range(_from: &File, _to: &File, _offset: u64, _len: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes a stretch zeros: a hole where that can be.
+pub fn clear_range(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    if punch(file, offset, len) {
+        return Ok(());
+    }
+    let zeros = [0; 64 << 10];
+    let (mut at, end) = (offset, offset + len);
+    while at < end {
+        let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(zeros.len());
+        file.write_all_at(&zeros[..step], at)?;
+        at += step as u64;
+    }
+    Ok(())
 }
 
 /// Does a file hold anything but a hole between `offset` and `end`?

@@ -1,33 +1,29 @@
-//! One file: what stands there, the temporary sibling, and how that becomes the file.
+//! One file: what stands under its name, and what becomes of that.
 //!
 //! No byte is trusted for where it lies: what stands under the final name, or was left under the
-//! temporary one by an interrupted run, is read and its ids recomputed. An error removes the
-//! temporary file; an interruption leaves it, to go on from.
-//!
-//! Memory: one chunk for each worker, and one buffer of a chunk to compare with.
+//! temporary one by an interrupted run, is read and its ids recomputed ([`super::course`]).
+//! The one exception was asked for: `--overwrite if-changed` trusts size and time.
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 
 use super::aside::{self, Aside};
+use super::course;
 use super::dir::Dir;
 use super::links::{Announce, Origin, identity};
 use super::run::{Done, Trouble, cannot, count};
-use super::{door, meta};
-use crate::error::{Error, ProblemKind};
+use super::sink::Temp;
+use super::{Overwrite, delete, door, meta};
+use crate::error::ProblemKind;
 use crate::format::content::Entry;
 use crate::format::tree::{CAPTURE_SQLITE, MARK_CHANGED, MARK_INCOMPLETE, Node};
 use crate::id::BlobKind;
 use crate::repo::trees::Piece;
 use crate::source::sqlite::Guarded;
-
-/// Files from here on have their room reserved at once.
-const RESERVE_FROM_BYTES: u64 = 1 << 20;
 
 /// A file to be restored.
 pub struct Task<'r> {
@@ -35,18 +31,37 @@ pub struct Task<'r> {
     pub dir: Arc<Dir<'r>>,
     /// What.
     pub node: Node,
+    /// Its path in the snapshot.
+    pub path: Vec<u8>,
     /// Tells names that are to be linked to it.
     pub announce: Option<Announce>,
 }
 
 /// What stands under a file's name.
 pub enum Standing {
-    /// Nothing, or something to be replaced.
-    Free,
+    /// Nothing of use. Is there something to be replaced?
+    Free {
+        /// There is.
+        old: bool,
+    },
     /// Something that is to be left alone.
     Keep,
-    /// A file of the right length: it may be right already.
-    Candidate(Guarded, Stat),
+    /// A file whose content is not to be looked at: size and time are right.
+    Trusted(Guarded, Stat),
+    /// A file that may hold some or all of what is wanted.
+    There(There),
+}
+
+/// A file that is there.
+pub struct There {
+    /// Its handle.
+    pub file: Guarded,
+    /// What it was when it was opened.
+    pub stat: Stat,
+    /// Right if its content is: as long as it is to be, and what its metadata are changed to hits no other name.
+    pub adoptable: bool,
+    /// Open for writing, and to be written in place.
+    pub in_place: bool,
 }
 
 thread_local! {
@@ -54,44 +69,51 @@ thread_local! {
 }
 
 impl<'r> Task<'r> {
-    fn name(&self) -> &[u8] {
+    /// Its name in the target.
+    pub fn name(&self) -> &[u8] {
         &self.node.name
-    }
-
-    /// Its path in the snapshot.
-    pub fn path(&self) -> Vec<u8> {
-        self.dir.path_of(self.name())
     }
 
     /// What is in its way?
     pub fn standing(&self, len: u64) -> Done<Standing> {
-        let dir = &self.dir;
+        let (dir, run) = (&self.dir, self.dir.run);
         let looked = |e: std::io::Error| cannot("look at what stands there", e);
-        if dir.fresh && dir.run.replaces() {
-            return Ok(Standing::Free);
+        if dir.fresh && run.replaces_all() {
+            return Ok(Standing::Free { old: false });
         }
         let Some(stat) = door::look(&dir.file, self.name()).map_err(looked)? else {
-            return Ok(Standing::Free);
+            return Ok(Standing::Free { old: false });
         };
-        if !dir.run.replaces() {
+        if !run.replaces(&self.node, &stat) {
             return Ok(Standing::Keep);
         }
         match door::type_of(&stat) {
-            FileType::Directory => Err(in_the_way()),
-            FileType::RegularFile if stat.st_size as u64 == len => {
-                // Not readable: it is replaced, which takes no permission on the file.
-                let found = door::open_regular(&dir.file, self.name(), OFlags::RDONLY).ok().flatten();
-                Ok(match found {
-                    // Other names of it would change too.
-                    Some((_, s)) if s.st_nlink > 1 && !meta::is_right(dir.run, &s, &self.node) => {
-                        Standing::Free
-                    }
-                    Some((file, s)) if s.st_size as u64 == len => Standing::Candidate(file.into(), s),
-                    _ => Standing::Free,
-                })
-            }
-            _ => Ok(Standing::Free),
+            FileType::Directory if !run.options.delete => Err(in_the_way()),
+            FileType::RegularFile => Ok(self.regular(len)),
+            _ => Ok(Standing::Free { old: true }),
         }
+    }
+
+    fn regular(&self, len: u64) -> Standing {
+        let (dir, run) = (&self.dir, self.dir.run);
+        let open = |access| door::open_regular(&dir.file, self.name(), access).ok().flatten();
+        // Other names of a file with several would change too.
+        let only_name = |stat: &Stat| stat.st_nlink == 1;
+        let writable = run.options.in_place.then(|| open(OFlags::RDWR)).flatten();
+        let writable = writable.filter(|(_, stat)| only_name(stat));
+        let in_place = writable.is_some();
+        // Not readable: it is replaced, which takes no permission on the file.
+        let Some((file, stat)) = writable.or_else(|| open(OFlags::RDONLY)) else {
+            return Standing::Free { old: true };
+        };
+        let alike = stat.st_size as u64 == len;
+        let adoptable = alike && (only_name(&stat) || meta::is_right(run, &stat, &self.node));
+        // The time of a captured database is that of its main file, which may lack what its log had.
+        let trusts = run.options.overwrite == Overwrite::IfChanged && self.node.capture != CAPTURE_SQLITE;
+        if trusts && adoptable && meta::same_mtime(&stat, &self.node) {
+            return Standing::Trusted(file.into(), stat);
+        }
+        Standing::There(There { file: file.into(), stat, adoptable, in_place })
     }
 
     /// It is there already, and right but for metadata.
@@ -102,7 +124,7 @@ impl<'r> Task<'r> {
         {
             aside.finish();
         }
-        meta::apply(run, file, &self.node, Some(stat), &self.path());
+        meta::apply(run, file, &self.node, Some(stat), &self.path);
         count(&run.counts.skipped, 1);
         run.progress.advance(1, len);
         self.announced(stat);
@@ -115,11 +137,19 @@ impl<'r> Task<'r> {
         self.dir.run.progress.advance(1, self.node.size);
     }
 
-    /// All of its content is in `temp`: gives it its name, then its metadata.
-    pub fn place(&self, temp: &Temp<'r>) -> Done<()> {
+    /// All of its content is in `temp`: gives it its name, then its metadata. `old`: something stood there that is
+    /// to be replaced; else what came there meanwhile may be left alone.
+    pub fn place(&self, temp: &Temp<'r>, old: bool) -> Done<()> {
         let (dir, run) = (&self.dir, self.dir.run);
         let way = aside::make_way(dir, self.name(), &temp.file).inspect_err(|_| temp.discard())?;
-        match door::publish(&dir.file, &temp.name, self.name(), run.replaces()) {
+        let publish = || door::publish(&dir.file, &temp.name, self.name(), old || run.replaces_all());
+        let placed = match publish() {
+            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) if delete::makes_way(dir, self.name()) => {
+                publish()
+            }
+            placed => placed,
+        };
+        match placed {
             Ok(true) => way.into_iter().for_each(Aside::finish),
             Ok(false) => {
                 self.leave();
@@ -133,11 +163,17 @@ impl<'r> Task<'r> {
                 });
             }
         }
-        meta::apply(run, &temp.file, &self.node, None, &self.path());
+        self.written(&temp.file, None)
+    }
+
+    /// Its content is in `file`, which has its name: the metadata. `was`: what it is, if it was there before.
+    pub fn written(&self, file: &File, was: Option<&Stat>) -> Done<()> {
+        let run = self.dir.run;
+        meta::apply(run, file, &self.node, was, &self.path);
         count(&run.counts.files, 1);
         run.progress.advance(1, 0);
         if self.announce.is_some() {
-            let stat = fstat(&temp.file).map_err(|e| cannot("look at the file", e))?;
+            let stat = fstat(file).map_err(|e| cannot("look at the file", e))?;
             self.announced(&stat);
         }
         self.say_marks();
@@ -151,7 +187,7 @@ impl<'r> Task<'r> {
     }
 
     fn say_marks(&self) {
-        let say = |kind, message| self.dir.run.problem(kind, &self.path(), message);
+        let say = |kind, message| self.dir.run.problem(kind, &self.path, message);
         if self.node.marks & MARK_INCOMPLETE != 0 {
             say(
                 ProblemKind::Unreadable,
@@ -163,31 +199,15 @@ impl<'r> Task<'r> {
         }
     }
 
+    /// It was not done: says so, and keeps its directory from being cleared.
+    pub fn failed(&self, trouble: Trouble) {
+        self.dir.settle(&self.path, trouble);
+    }
+
     /// Restores it, alone, from first to last.
     pub fn restore(&self) -> Done<()> {
-        let run = self.dir.run;
-        let (pieces, len) = run.reader.pieces(&self.node.content)?;
-        match self.standing(len)? {
-            Standing::Keep => {
-                self.leave();
-                return Ok(());
-            }
-            Standing::Candidate(file, stat) => {
-                if self.holds_all(&file, &pieces)? && aside::keeps(&self.dir, self.name(), &stat) {
-                    return self.adopt(&file, &stat, len);
-                }
-            }
-            Standing::Free => {}
-        }
-        self.refuse_if_open()?;
-        let temp = Temp::open(self, &pieces, len)?;
-        for piece in &pieces {
-            if let Err(trouble) = temp.fill(piece) {
-                temp.discard_unless_interrupted(&trouble);
-                return Err(trouble);
-            }
-        }
-        self.place(&temp)
+        let (pieces, len) = self.dir.run.reader.pieces(&self.node.content)?;
+        course::alone(self, &pieces, len)
     }
 
     /// A captured database that somebody has open is refused before anything is written.
@@ -197,19 +217,9 @@ impl<'r> Task<'r> {
             _ => Ok(()),
         }
     }
-
-    fn holds_all(&self, file: &File, pieces: &[Piece]) -> Done<bool> {
-        for piece in pieces {
-            self.dir.run.check()?;
-            if !holds(&self.dir, file, piece)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
 }
 
-/// A directory is never removed to make way for a file.
+/// A directory is removed to make way for a file only where that was asked for.
 pub fn in_the_way() -> Trouble {
     Trouble::Say(ProblemKind::Refused, "a directory stands in its place".to_owned())
 }
@@ -248,99 +258,4 @@ pub fn holds(dir: &Dir<'_>, file: &File, piece: &Piece) -> Done<bool> {
             Ok(true)
         }
     })
-}
-
-/// The temporary sibling.
-pub struct Temp<'r> {
-    dir: Arc<Dir<'r>>,
-    /// Its content.
-    pub file: File,
-    /// Its name in the directory.
-    pub name: Vec<u8>,
-    /// It was left by an interrupted run.
-    left_over: bool,
-}
-
-impl<'r> Temp<'r> {
-    /// New, or taken over from an interrupted run.
-    pub fn open(task: &Task<'r>, pieces: &[Piece], len: u64) -> Done<Self> {
-        let dir = &task.dir;
-        let name = door::temp_name(task.name(), dir.temp_salt);
-        let make = || door::create_new(&dir.file, &name).map_err(|e| cannot("make the file", e));
-        let holes = || pieces.iter().filter(|p| matches!(p.entry, Entry::Hole { .. }));
-        if let Some(file) = make()? {
-            return Self { dir: dir.clone(), file, name, left_over: false }
-                .sized(len, holes().next().is_some());
-        }
-        let left = door::open_leftover(&dir.file, &name, dir.run.me.0).ok().flatten();
-        if let Some((file, _)) = left {
-            let is_whole = door::set_len(&file, len).is_ok()
-                && holes().all(|hole| door::punch(&file, hole.offset, hole.entry.content_len()));
-            if is_whole {
-                return Ok(Self { dir: dir.clone(), file, name, left_over: true });
-            }
-        }
-        let taken = |e: Errno| cannot("free its temporary name", e);
-        door::clear(&dir.file, &name).map_err(taken)?;
-        match make()? {
-            Some(file) => {
-                Self { dir: dir.clone(), file, name, left_over: false }.sized(len, holes().next().is_some())
-            }
-            None => Err(taken(Errno::EXIST)),
-        }
-    }
-
-    fn sized(self, len: u64, sparse: bool) -> Done<Self> {
-        let done = if sparse {
-            door::set_len(&self.file, len)
-        } else if len >= RESERVE_FROM_BYTES {
-            door::reserve(&self.file, len)
-        } else {
-            Ok(())
-        };
-        match done {
-            Ok(()) => Ok(self),
-            Err(e) => {
-                self.discard();
-                Err(cannot("make room for the file", e))
-            }
-        }
-    }
-
-    /// Puts one piece where it belongs, verified, unless it is there.
-    pub fn fill(&self, piece: &Piece) -> Done<()> {
-        let run = self.dir.run;
-        run.check()?;
-        let len = piece.entry.content_len();
-        let written = |done: std::io::Result<()>| done.map_err(|e| cannot("write the file", e));
-        if self.left_over && holds(&self.dir, &self.file, piece)? {
-            let is_hole = matches!(piece.entry, Entry::Hole { .. });
-            count(&run.counts.resumed, if is_hole { 0 } else { len });
-        } else {
-            match &piece.entry {
-                Entry::Chunk { id, len } => {
-                    written(self.file.write_all_at(&run.reader.chunk(*id, *len)?, piece.offset))?;
-                }
-                Entry::Inline { bytes } => written(self.file.write_all_at(bytes, piece.offset))?,
-                _ => {}
-            }
-            count(&run.counts.bytes, len);
-        }
-        run.progress.advance(0, len);
-        Ok(())
-    }
-
-    /// Removes it.
-    pub fn discard(&self) {
-        if let Err(error) = door::clear(&self.dir.file, &self.name) {
-            tracing::warn!(%error, "a temporary file stays behind");
-        }
-    }
-
-    /// What is written is worth keeping only if the run was stopped.
-    pub fn discard_unless_interrupted(&self, trouble: &Trouble) {
-        if !matches!(trouble, Trouble::Stop(Error::Interrupted)) {
-            self.discard();
-        }
-    }
 }

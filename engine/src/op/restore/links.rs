@@ -151,7 +151,8 @@ pub enum Linked {
 
 /// Links `name` in `dir` to the first name of its file, once that is there. The way to it is
 /// walked by handles from `top`, and what was linked is looked at afterwards.
-pub fn link(top: &File, dir: &Dir<'_>, name: &[u8], first: &First) -> Linked {
+pub fn link(top: &File, dir: &Dir<'_>, node: &Node, first: &First) -> Linked {
+    let name = &node.name[..];
     let Some(origin) = first.wait() else { return Linked::No };
     let is_it = |name: &[u8]| {
         door::look(&dir.file, name).ok().flatten().is_some_and(|s| identity(&s) == origin.identity)
@@ -159,6 +160,12 @@ pub fn link(top: &File, dir: &Dir<'_>, name: &[u8], first: &First) -> Linked {
     if !dir.fresh && is_it(name) {
         return Linked::Already;
     }
+    // Looked at again when it gets its name: what came meanwhile is not replaced unseen.
+    let stands = door::look(&dir.file, name).ok().flatten();
+    let replaces = match &stands {
+        Some(stat) => dir.run.replaces(node, stat),
+        None => dir.run.replaces_all(),
+    };
     let attempt = || -> Result<bool, Errno> {
         let (parent, from) = walk(top, &origin.below)?;
         let parent = parent.as_ref().unwrap_or(top);
@@ -178,7 +185,7 @@ pub fn link(top: &File, dir: &Dir<'_>, name: &[u8], first: &First) -> Linked {
         let way = content.map(|(file, _)| Guarded::from(file)).map(|file| aside::make_way(dir, name, &file));
         let placed = match way.transpose() {
             Ok(way) => {
-                let placed = door::publish(&dir.file, &temp, name, dir.run.replaces());
+                let placed = door::publish(&dir.file, &temp, name, replaces);
                 if placed == Ok(true) {
                     way.flatten().into_iter().for_each(Aside::finish);
                 }

@@ -136,7 +136,14 @@ fn said(run: &Run<'_>, path: &[u8], what: &str, done: Result<(), Errno>) {
     }
 }
 
-fn same_mtime(stat: &Stat, node: &Node) -> bool {
+/// Is what stands there older than the node?
+pub fn is_older(stands: &Stat, node: &Node) -> bool {
+    let there = (i128::from(stands.st_mtime), i128::from(stands.st_mtime_nsec));
+    there < (i128::from(node.mtime.secs), i128::from(node.mtime.nanos))
+}
+
+/// Were they last written to at the same time?
+pub fn same_mtime(stat: &Stat, node: &Node) -> bool {
     // Of one width here and another there: compared in the widest.
     i128::from(stat.st_mtime) == i128::from(node.mtime.secs)
         && i128::from(stat.st_mtime_nsec) == i128::from(node.mtime.nanos)

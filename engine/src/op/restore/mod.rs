@@ -3,16 +3,20 @@
 //! 1. The snapshot, and `path` in it, lead to a tree.
 //! 2. `plan` walks it and gives steps: pure, and all that a dry run does.
 //! 3. `work` takes the steps: `dir`ectories first, then what is in them, by several workers.
-//! 4. Each `file` is written beside its place under a temporary name, verified chunk by
-//!    chunk, renamed, then given its `meta`data; hard `links` and `special` files likewise.
+//! 4. Each `file` takes its `course`: what stands there is compared, and gives the chunks that it has; all is
+//!    written to a `sink`, beside its place under a temporary name, verified chunk by chunk, renamed, then given its
+//!    `meta`data; hard `links` and `special` files likewise.
 //!    Where it is a database, what belonged to the one it replaces goes out of the way first (`aside`).
-//! 5. A directory's metadata is set when the last thing in it is done.
+//! 5. When the last thing in a directory is done, what the snapshot does not have in it goes, if that was asked
+//!    for (`delete`), and its metadata is set.
 //! 6. One `syncfs` at the end: what was reported is durable.
 //!
 //! Every step is relative to the handle of a directory (`door`) and follows no link, but for
 //! the target as the user gave it. A lost blob costs the files that need it, each a Problem.
 
 mod aside;
+mod course;
+mod delete;
 mod dir;
 mod door;
 mod file;
@@ -20,9 +24,12 @@ mod links;
 mod meta;
 mod options;
 mod plan;
+mod rehearse;
 mod run;
 mod select;
+mod sink;
 mod special;
+mod strip;
 mod team;
 mod work;
 
@@ -34,29 +41,34 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::error::{Error, Problem, ProblemKind, Result, printable};
-use crate::format::tree::NodeKind;
+use crate::error::{Error, Result};
+use crate::format::tree::MARK_INCOMPLETE;
 use crate::format::wire::Bytes;
 use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::lookup::{self, LastLink};
 use crate::repo::reader::Reader;
-use plan::{Step, Walk};
+use delete::Unsure;
+use plan::Walk;
 use run::Run;
 use select::Selection;
 
 /// Restores.
 pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress) -> Result<RestoreReport> {
     let begun = Instant::now();
+    refuse_delete_of_all(options)?;
     let selection = Selection::new(&options.include, &options.exclude)?;
     let snapshot = repo.snapshot(options.snapshot)?.record;
     let reader = Reader::open(repo)?;
     let asked = options.path.as_deref().unwrap_or(b"/");
     let found = lookup::resolve(&reader, snapshot.root, asked, LastLink::Follow)?;
     let (base, walk) = match (found.tree, found.node) {
-        (Some(tree), _) => {
-            let walk = Walk::contents(&reader, &selection, tree, &found.path)?;
-            (found.path, walk.salvaging(options.salvage))
+        (Some(tree), node) => {
+            let mut walk = Walk::contents(&reader, &selection, tree, &found.path)?;
+            if let Some(node) = node {
+                walk.not_whole(node.lost().is_some() || node.marks & MARK_INCOMPLETE != 0);
+            }
+            (found.path, walk)
         }
         (None, Some(mut node)) => {
             // Under the name that was asked for, though a link may have led elsewhere.
@@ -65,75 +77,54 @@ pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress)
             }
             let (base, _) = split_last(&found.path);
             let walk = Walk::over(&reader, &selection, vec![node], base);
-            (base.to_vec(), walk.salvaging(options.salvage))
+            (base.to_vec(), walk)
         }
         (None, None) => return Err(Error::Internal("a path without a node".into())),
     };
+    let walk = walk.salvaging(options.salvage).deleting(options.delete);
+    let walk = walk.stripped(options.strip_components)?;
+    let unsure = Unsure::of(&snapshot);
     let counts = &snapshot.counts;
     let totals = (base == b"/" && selection.is_everything())
         .then(|| (counts.files_new + counts.files_changed + counts.files_unchanged, counts.total_bytes));
     progress.phase("restoring", totals.map(|t| t.0), totals.map(|t| t.1));
     let mut report = if options.dry_run {
-        rehearse(options, walk, progress)?
+        rehearse::run(options, &selection, &unsure, walk, progress)?
     } else {
-        apply(&reader, options, progress, base, walk)?
+        let run = Run::new(&reader, options, progress, &selection, &unsure);
+        apply(run, base, walk)?
     };
+    let stripped = options.strip_components;
+    if stripped > 0 && report.files + report.directories + report.others + report.files_skipped == 0 {
+        progress.note(&format!("nothing is left of any path without its first {stripped} names"));
+    }
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }
 
-fn apply(
-    reader: &Reader,
-    options: &RestoreOptions,
-    progress: &dyn Progress,
-    base: Vec<u8>,
-    walk: Walk<'_, Reader>,
-) -> Result<RestoreReport> {
+fn apply(run: Run<'_>, base: Vec<u8>, walk: Walk<'_, Reader>) -> Result<RestoreReport> {
+    let (options, progress) = (run.options, run.progress);
     let (top, fresh) = open_target(&options.target)?;
     let sync = top.try_clone().map_err(|e| Error::io(&options.target, e))?;
-    let run = Run::new(reader, options, progress, base);
-    work::go(&run, top, fresh, walk)?;
+    work::go(&run, top, fresh, base, walk)?;
     let report = run.finish()?;
-    if report.files + report.directories + report.others > 0 {
+    if report.files + report.directories + report.others + report.deleted_count > 0 {
         progress.phase("making it durable", None, None);
         make_durable(&sync).map_err(|e| Error::io(&options.target, e))?;
     }
     Ok(report)
 }
 
-/// The steps, counted and not taken.
-fn rehearse(
-    options: &RestoreOptions,
-    mut walk: Walk<'_, Reader>,
-    progress: &dyn Progress,
-) -> Result<RestoreReport> {
-    let mut report =
-        RestoreReport { snapshot: Some(options.snapshot), dry_run: true, ..RestoreReport::default() };
-    let say = |problem: Problem, report: &mut RestoreReport| {
-        progress.problem(&problem);
-        report.problem_count += 1;
-        report.problems.push(problem);
-    };
-    while let Some(step) = walk.next_step() {
-        progress.check()?;
-        match step {
-            Step::Enter { .. } => report.directories += 1,
-            Step::Leaf(node) if node.kind == NodeKind::File => {
-                report.files += 1;
-                report.bytes += node.size;
-                progress.advance(1, node.size);
-            }
-            Step::Leaf(_) => report.others += 1,
-            Step::Broken(error) => {
-                say(Problem::new(ProblemKind::Damaged, printable(walk.path()), error), &mut report);
-            }
-            Step::Lost { path, message } => {
-                say(Problem::new(ProblemKind::Damaged, printable(&path), message), &mut report);
-            }
-            Step::Leave => {}
-        }
+/// Removing all that a snapshot does not have from `/` is never meant: a snapshot has what it was made of.
+fn refuse_delete_of_all(options: &RestoreOptions) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let is_root = || identity(&options.target).is_some_and(|target| Some(target) == identity(Path::new("/")));
+    if options.delete && options.path.is_none() && is_root() {
+        let message = "--delete with / as the target would remove all that the snapshot does not have";
+        return Err(Error::Usage(message.into()));
     }
-    Ok(report)
+    Ok(())
 }
 
 /// The target as the user gave it: links in it are meant. `true`: it was made now, for us alone.
@@ -147,10 +138,13 @@ fn open_target(target: &Path) -> Result<(File, bool)> {
         }
         Err(e) => return Err(failed(e)),
     };
+    Ok((open_existing(target).map_err(failed)?, fresh))
+}
+
+fn open_existing(target: &Path) -> std::io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(target, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-    Ok((fd.into(), fresh))
+    Ok(rustix::fs::open(target, flags, Mode::empty())?.into())
 }
 
 fn make_durable(top: &File) -> std::io::Result<()> {

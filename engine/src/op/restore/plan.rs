@@ -6,12 +6,13 @@
 //! the present one, never those of the whole snapshot.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use super::door;
 use super::select::{Selection, Verdict};
 use crate::error::{Error, Result, printable};
-use crate::format::tree::{Node, NodeKind};
+use crate::format::tree::{MARK_INCOMPLETE, Node, NodeKind};
 use crate::format::wire::Bytes;
 use crate::id::BlobId;
 use crate::repo::lookup::join;
@@ -33,6 +34,26 @@ impl Trees for Reader {
     }
 }
 
+/// A directory of the snapshot, and how it was judged.
+#[derive(Debug)]
+pub struct Origin {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Its verdict.
+    pub verdict: Verdict,
+}
+
+/// What the snapshot has in a directory, for `--delete` to know what else is there.
+#[derive(Debug)]
+pub struct Kept {
+    /// All names, wanted or not.
+    pub names: BTreeSet<Bytes>,
+    /// The directories of the snapshot that it is made of: more than one only where leading names are left away.
+    pub origins: Vec<Arc<Origin>>,
+    /// The snapshot knows all that was there.
+    pub whole: bool,
+}
+
 /// One step.
 #[derive(Debug)]
 pub enum Step {
@@ -40,17 +61,31 @@ pub enum Step {
     Enter {
         /// The directory.
         node: Box<Node>,
+        /// Its path in the snapshot.
+        path: Vec<u8>,
         /// Wanted itself; else it only leads to something wanted.
         wanted: bool,
         /// See [`door::temp_salt`].
         temp_salt: u32,
+        /// What is to stay in it, if all else is to go.
+        kept: Option<Box<Kept>>,
     },
     /// The directory is complete: back to the one above.
     Leave,
     /// Anything but a directory.
-    Leaf(Box<Node>),
-    /// What is below the directory just entered cannot be known.
-    Broken(Error),
+    Leaf {
+        /// Under the name that it is to have.
+        node: Box<Node>,
+        /// Its path in the snapshot, with that name.
+        path: Vec<u8>,
+    },
+    /// What is below this directory of the snapshot cannot be known.
+    Broken {
+        /// Its path.
+        path: Vec<u8>,
+        /// Why.
+        error: Error,
+    },
     /// The repository lost part of this path; what follows is what is left of it, if anything.
     Lost {
         /// In the snapshot.
@@ -60,57 +95,93 @@ pub enum Step {
     },
 }
 
+/// A node, where it is from, and other directories that share its name.
+pub struct Item {
+    /// The node.
+    pub node: Node,
+    /// The directory that it is in.
+    pub from: Arc<Origin>,
+    /// See [`super::strip`].
+    pub also: Vec<Item>,
+}
+
+impl Item {
+    /// Its path in the snapshot.
+    pub fn path(&self) -> Vec<u8> {
+        join(&self.from.path, &self.node.name)
+    }
+}
+
 struct Level {
-    nodes: IntoIter<Node>,
+    items: IntoIter<Item>,
     /// Names in the directory, if one of its files has lost a part.
     taken: BTreeSet<Bytes>,
-    verdict: Verdict,
-    /// Length of `Walk::path` up to and with this directory.
-    path_len: usize,
     /// What to enter it with, until something in it is wanted; the top needs none.
     pending: Option<Step>,
 }
 
 /// The walk that gives the steps.
 pub struct Walk<'w, T: Trees> {
-    trees: &'w T,
-    selection: &'w Selection,
+    pub(super) trees: &'w T,
+    pub(super) selection: &'w Selection,
     levels: Vec<Level>,
-    path: Vec<u8>,
-    ready: VecDeque<Step>,
+    pub(super) ready: VecDeque<Step>,
+    top: Vec<Item>,
+    /// The directories that the top is made of; none if single nodes were asked for.
+    pub(super) top_origins: Vec<Arc<Origin>>,
+    pub(super) top_whole: bool,
     top_salt: u32,
     salvage: bool,
+    deletes: bool,
 }
 
 impl<'w, T: Trees> Walk<'w, T> {
     /// Over the contents of a directory, which is at `path` in the snapshot.
     pub fn contents(trees: &'w T, selection: &'w Selection, tree: BlobId, path: &[u8]) -> Result<Self> {
         let nodes = trees.nodes(tree)?;
-        Ok(Self::over(trees, selection, nodes, path))
+        let mut walk = Self::over(trees, selection, nodes, path);
+        walk.top_origins = walk.top.first().map(|item| item.from.clone()).into_iter().collect();
+        if walk.top.is_empty() {
+            walk.top_origins.push(origin_of(selection, path));
+        }
+        Ok(walk)
     }
 
     /// Over these nodes, which are in the directory `path` of the snapshot.
     pub fn over(trees: &'w T, selection: &'w Selection, nodes: Vec<Node>, path: &[u8]) -> Self {
-        let top_salt = door::temp_salt(nodes.iter().map(|n| &n.name[..]));
-        let top = Level {
-            taken: taken(&nodes),
-            nodes: nodes.into_iter(),
-            verdict: selection.at_top(),
-            path_len: path.len(),
-            pending: None,
-        };
-        // What lies above the top decides too: `--include /a` and a restore of `/a/b`.
+        let from = origin_of(selection, path);
         let mut walk = Self {
             trees,
             selection,
-            levels: vec![top],
-            path: path.to_vec(),
+            levels: Vec::new(),
             ready: VecDeque::new(),
-            top_salt,
+            top: Vec::new(),
+            top_origins: Vec::new(),
+            top_whole: true,
+            top_salt: 0,
             salvage: false,
+            deletes: false,
         };
-        walk.levels[0].verdict = walk.verdict_of_top();
+        walk.begin_with(
+            nodes.into_iter().map(|node| Item { node, from: from.clone(), also: Vec::new() }).collect(),
+        );
         walk
+    }
+
+    /// What is at the top, not yet begun.
+    pub(super) fn take_top(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.top)
+    }
+
+    /// That is at the top.
+    pub(super) fn begin_with(&mut self, items: Vec<Item>) {
+        self.top_salt = door::temp_salt(items.iter().map(|item| &item.node.name[..]));
+        self.top = items;
+    }
+
+    /// The snapshot may not know all that was at the top.
+    pub fn not_whole(&mut self, unsure: bool) {
+        self.top_whole &= !unsure;
     }
 
     /// Files that have lost a part come too, under another name.
@@ -118,17 +189,9 @@ impl<'w, T: Trees> Walk<'w, T> {
         Self { salvage, ..self }
     }
 
-    fn verdict_of_top(&self) -> Verdict {
-        let mut above = self.selection.at_top();
-        let mut path = Vec::new();
-        for name in self.path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
-            path = join(&path, name);
-            above = self.selection.judge(&path, true, above);
-            if above == Verdict::Skip {
-                break;
-            }
-        }
-        above
+    /// Steps say what is to stay in a directory.
+    pub fn deleting(self, deletes: bool) -> Self {
+        Self { deletes, ..self }
     }
 
     /// Salt of temporary names in the top directory.
@@ -136,84 +199,127 @@ impl<'w, T: Trees> Walk<'w, T> {
         self.top_salt
     }
 
-    /// Path of the directory entered last.
-    pub fn path(&self) -> &[u8] {
-        &self.path
+    /// What is to stay in the top directory, if all else is to go: to be asked for before the first step.
+    pub fn top_kept(&self) -> Option<Box<Kept>> {
+        let is_known = self.deletes && !self.top_origins.is_empty();
+        is_known.then(|| self.kept(&self.top, self.top_origins.clone(), self.top_whole))
+    }
+
+    fn kept(&self, items: &[Item], origins: Vec<Arc<Origin>>, whole: bool) -> Box<Kept> {
+        Box::new(Kept { names: items.iter().map(|item| item.node.name.clone()).collect(), origins, whole })
     }
 
     /// The next step.
     pub fn next_step(&mut self) -> Option<Step> {
+        if !self.top.is_empty() {
+            let items = self.take_top();
+            self.levels.push(Level { taken: taken(&items), items: items.into_iter(), pending: None });
+        }
         loop {
             if let Some(step) = self.ready.pop_front() {
                 return Some(step);
             }
             let level = self.levels.last_mut()?;
-            self.path.truncate(level.path_len);
-            let above = level.verdict;
-            let node = if above == Verdict::Skip { None } else { level.nodes.next() };
-            let Some(node) = node else {
+            let Some(mut item) = level.items.next() else {
                 let left = self.levels.pop()?;
                 if left.pending.is_none() && !self.levels.is_empty() {
                     return Some(Step::Leave);
                 }
                 continue;
             };
-            let is_dir = node.kind == NodeKind::Directory;
-            let path = join(&self.path, &node.name);
-            let verdict = self.selection.judge(&path, is_dir, above);
-            if verdict == Verdict::Skip {
+            if item.node.kind != NodeKind::Directory {
+                if self.judge(&item) != Verdict::Skip {
+                    self.enter_pending();
+                    let path = item.path();
+                    self.leaf(item.node, path, &item.from);
+                }
                 continue;
             }
-            match node.subtree() {
-                None => {
-                    self.enter_pending();
-                    self.leaf(node, path);
-                }
-                Some(tree) => self.descend(node, tree, verdict, path),
+            let also = std::mem::take(&mut item.also);
+            let parts = std::iter::once(item).chain(also).map(|part| (self.judge(&part), part));
+            let parts: Vec<_> = parts.filter(|(verdict, _)| *verdict != Verdict::Skip).collect();
+            if !parts.is_empty() {
+                self.descend(parts);
             }
         }
     }
 
-    fn leaf(&mut self, mut node: Node, path: Vec<u8>) {
+    /// What is wanted of a node?
+    pub(super) fn judge(&self, item: &Item) -> Verdict {
+        match item.from.verdict {
+            Verdict::Skip => Verdict::Skip,
+            above => self.selection.judge(&item.path(), item.node.kind == NodeKind::Directory, above),
+        }
+    }
+
+    fn leaf(&mut self, mut node: Node, mut path: Vec<u8>, from: &Origin) {
         if let Some(lost) = node.lost() {
             let (bytes, size) = (lost.bytes(), node.size);
+            let lost_path = path.clone();
             let rest = if self.salvage {
                 let taken = self.levels.last_mut().map(|level| &mut level.taken);
                 node.name = free_name(&node.name, taken);
+                path = join(&from.path, &node.name);
                 format!("the rest is in {}, zeros in its place", printable(&node.name))
             } else {
                 "not restored".into()
             };
             let message = format!("{bytes} of its {size} bytes are lost; {rest}");
-            self.ready.push_back(Step::Lost { path, message });
+            self.ready.push_back(Step::Lost { path: lost_path, message });
             if !self.salvage {
                 return;
             }
         }
-        self.ready.push_back(Step::Leaf(Box::new(node)));
+        self.ready.push_back(Step::Leaf { node: Box::new(node), path });
     }
 
-    fn descend(&mut self, node: Node, tree: BlobId, verdict: Verdict, path: Vec<u8>) {
-        let wanted = verdict == Verdict::Take;
-        let (nodes, broken) = match self.trees.nodes(tree) {
-            Ok(nodes) => (nodes, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        let temp_salt = door::temp_salt(nodes.iter().map(|n| &n.name[..]));
-        let lost = node.lost().map(|lost| match lost.names {
-            0 => "what was in this directory is lost".to_owned(),
-            names => format!("at least {names} names in this directory are lost"),
+    /// The nodes of a directory, with what is to be said of it.
+    pub(super) fn open(
+        &self,
+        part: &Item,
+        verdict: Verdict,
+        said: &mut Vec<Step>,
+    ) -> (Vec<Item>, Arc<Origin>) {
+        let path = part.path();
+        if let Some(lost) = part.node.lost() {
+            let message = match lost.names {
+                0 => "what was in this directory is lost".to_owned(),
+                names => format!("at least {names} names in this directory are lost"),
+            };
+            said.push(Step::Lost { path: path.clone(), message });
+        }
+        let nodes = part.node.subtree().map_or_else(|| Ok(Vec::new()), |tree| self.trees.nodes(tree));
+        let nodes = nodes.unwrap_or_else(|error| {
+            said.push(Step::Broken { path: path.clone(), error });
+            Vec::new()
         });
-        let enter = Step::Enter { node: Box::new(node), wanted, temp_salt };
-        self.path = path.clone();
-        let path_len = self.path.len();
-        let taken = taken(&nodes);
-        self.levels.push(Level { nodes: nodes.into_iter(), taken, verdict, path_len, pending: Some(enter) });
-        if wanted || broken.is_some() || lost.is_some() {
+        let from = Arc::new(Origin { path, verdict });
+        let item = |node| Item { node, from: from.clone(), also: Vec::new() };
+        (nodes.into_iter().map(item).collect(), from)
+    }
+
+    fn descend(&mut self, mut parts: Vec<(Verdict, Item)>) {
+        let (mut items, mut origins, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        for (verdict, part) in &parts {
+            let (below, from) = self.open(part, *verdict, &mut said);
+            items.extend(below);
+            origins.push(from);
+        }
+        if parts.len() > 1 {
+            items = super::strip::merged(items);
+        }
+        let whole = said.is_empty() && parts.iter().all(|(_, part)| part.node.marks & MARK_INCOMPLETE == 0);
+        let kept = self.deletes.then(|| self.kept(&items, origins, whole));
+        let temp_salt = door::temp_salt(items.iter().map(|item| &item.node.name[..]));
+        let first = parts.iter().position(|(verdict, _)| *verdict == Verdict::Take);
+        let (verdict, part) = parts.swap_remove(first.unwrap_or(0));
+        let wanted = verdict == Verdict::Take;
+        let enter = Step::Enter { path: part.path(), node: Box::new(part.node), wanted, temp_salt, kept };
+        self.levels.push(Level { taken: taken(&items), items: items.into_iter(), pending: Some(enter) });
+        if wanted || !said.is_empty() {
             self.enter_pending();
         }
-        self.ready.extend(lost.map(|message| Step::Lost { path, message }));
-        self.ready.extend(broken.map(Step::Broken));
+        self.ready.extend(said);
     }
 
     /// Something below is wanted: every directory on the way is entered now.
@@ -223,9 +329,23 @@ impl<'w, T: Trees> Walk<'w, T> {
     }
 }
 
-fn taken(nodes: &[Node]) -> BTreeSet<Bytes> {
-    let any = nodes.iter().any(|node| node.kind == NodeKind::File && node.lost().is_some());
-    if any { nodes.iter().map(|node| node.name.clone()).collect() } else { BTreeSet::new() }
+/// A directory that a walk begins in. What lies above decides too: `--include /a` and a restore of `/a/b`.
+fn origin_of(selection: &Selection, path: &[u8]) -> Arc<Origin> {
+    let mut verdict = selection.at_top();
+    let mut at = Vec::new();
+    for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
+        at = join(&at, name);
+        verdict = selection.judge(&at, true, verdict);
+        if verdict == Verdict::Skip {
+            break;
+        }
+    }
+    Arc::new(Origin { path: path.to_vec(), verdict })
+}
+
+fn taken(items: &[Item]) -> BTreeSet<Bytes> {
+    let any = items.iter().any(|item| item.node.kind == NodeKind::File && item.node.lost().is_some());
+    if any { items.iter().map(|item| item.node.name.clone()).collect() } else { BTreeSet::new() }
 }
 
 /// `name` and [`DAMAGED`], as often as it takes.

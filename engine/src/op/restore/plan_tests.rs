@@ -56,8 +56,8 @@ fn steps(include: &[&str], exclude: &[&str], from: &str) -> String {
                 format!("{}{}", name(&node), if wanted { "{" } else { "(" })
             }
             Step::Leave => "}".to_owned(),
-            Step::Leaf(node) => name(&node),
-            Step::Broken(_) => "!".to_owned(),
+            Step::Leaf { node, .. } => name(&node),
+            Step::Broken { .. } => "!".to_owned(),
             Step::Lost { .. } => "?".to_owned(),
         });
     }
@@ -106,7 +106,7 @@ fn damaged_files_come_under_a_name_of_their_own() {
         let mut out = Vec::new();
         while let Some(step) = walk.next_step() {
             match step {
-                Step::Leaf(node) => out.push(String::from_utf8_lossy(&node.name).into_owned()),
+                Step::Leaf { node, .. } => out.push(String::from_utf8_lossy(&node.name).into_owned()),
                 Step::Lost { path, .. } => out.push(format!("?{}", String::from_utf8_lossy(&path))),
                 other => panic!("{other:?}"),
             }

@@ -7,15 +7,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use rustix::fs::Stat;
+
 use super::aside::Logs;
+use super::delete::Unsure;
+use super::meta::is_older;
+use super::select::Selection;
 use super::{MovedAside, Overwrite, RestoreOptions, RestoreReport};
 use crate::error::printable;
 use crate::error::{Error, Problem, ProblemKind, Result};
 use crate::format::snapshot::KEPT_PROBLEMS;
+use crate::format::tree::Node;
 use crate::progress::Progress;
 use crate::repo::reader::Reader;
 
@@ -54,6 +59,15 @@ pub fn cannot(what: &str, error: impl Into<io::Error>) -> Trouble {
     }
 }
 
+/// Is what stands there replaced by, or made like, what the snapshot has?
+pub fn is_replaced(overwrite: Overwrite, node: &Node, stands: &Stat) -> bool {
+    match overwrite {
+        Overwrite::Always | Overwrite::IfChanged => true,
+        Overwrite::IfNewer => is_older(stands, node),
+        Overwrite::Never => false,
+    }
+}
+
 /// Counts of a report, kept by many threads.
 #[derive(Default)]
 pub struct Counts {
@@ -61,6 +75,7 @@ pub struct Counts {
     pub directories: AtomicU64,
     pub others: AtomicU64,
     pub bytes: AtomicU64,
+    pub reused: AtomicU64,
     pub skipped: AtomicU64,
     pub resumed: AtomicU64,
 }
@@ -86,15 +101,18 @@ pub struct Run<'r> {
     pub progress: &'r dyn Progress,
     /// What was asked for.
     pub options: &'r RestoreOptions,
-    /// Directory of the snapshot that the target stands for.
-    pub base: Vec<u8>,
     /// Effective user and group of this process.
     pub me: (u32, u32),
     /// Counts.
     pub counts: Counts,
     /// See [`super::aside`].
     pub logs: Logs,
+    /// What is wanted of the snapshot.
+    pub selection: &'r Selection,
+    /// Where the snapshot may lack what was there when it was taken.
+    pub unsure: &'r Unsure,
     moved: Mutex<(u64, Vec<MovedAside>)>,
+    deleted: Mutex<(u64, Vec<String>)>,
     findings: Mutex<Findings>,
     failure: Mutex<Option<Error>>,
     aborted: AtomicBool,
@@ -106,23 +124,26 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'r> Run<'r> {
-    /// That restores into what stands for `base` in the snapshot.
+    /// Nothing is done yet.
     pub fn new(
         reader: &'r Reader,
         options: &'r RestoreOptions,
         progress: &'r dyn Progress,
-        base: Vec<u8>,
+        selection: &'r Selection,
+        unsure: &'r Unsure,
     ) -> Self {
         let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         Self {
             reader,
             progress,
             options,
-            base,
             me,
             counts: Counts::default(),
             logs: Logs::default(),
+            selection,
+            unsure,
             moved: Mutex::default(),
+            deleted: Mutex::default(),
             findings: Mutex::default(),
             failure: Mutex::default(),
             aborted: AtomicBool::new(false),
@@ -135,9 +156,14 @@ impl<'r> Run<'r> {
         self.me.0 == 0
     }
 
-    /// Are files that are there replaced?
-    pub fn replaces(&self) -> bool {
-        self.options.overwrite == Overwrite::Always
+    /// Is whatever is there replaced, even if nobody has looked at it?
+    pub fn replaces_all(&self) -> bool {
+        matches!(self.options.overwrite, Overwrite::Always | Overwrite::IfChanged)
+    }
+
+    /// Is what stands there replaced by, or made like, what the snapshot has?
+    pub fn replaces(&self, node: &Node, stands: &Stat) -> bool {
+        is_replaced(self.options.overwrite, node, stands)
     }
 
     /// Looked at between chunks and files: has the user, or a failure elsewhere, ended the run?
@@ -160,15 +186,12 @@ impl<'r> Run<'r> {
     pub fn settle(&self, path: &[u8], trouble: Trouble) {
         match trouble {
             Trouble::Stop(error) => self.abort(error),
-            Trouble::Full(error) => self.abort(Error::io(self.target_path(path), error)),
+            Trouble::Full(error) => {
+                let what = format!("{} (for {})", self.options.target.display(), printable(path));
+                self.abort(Error::io(what, error));
+            }
             Trouble::Say(kind, message) => self.problem(kind, path, message),
         }
-    }
-
-    fn target_path(&self, path: &[u8]) -> PathBuf {
-        let below = path.strip_prefix(&self.base[..]).unwrap_or(path);
-        let below = below.strip_prefix(b"/").unwrap_or(below);
-        self.options.target.join(OsStr::from_bytes(below))
     }
 
     /// Notes a Problem.
@@ -194,14 +217,25 @@ impl<'r> Run<'r> {
 
     /// What belonged to a database that was replaced has another name now; both below the target.
     pub fn moved_aside(&self, from: &[u8], to: &[u8]) {
-        let path = |below: &[u8]| {
-            printable(self.options.target.join(OsStr::from_bytes(below)).as_os_str().as_bytes())
-        };
         let mut moved = locked(&self.moved);
         moved.0 += 1;
         if moved.1.len() < KEPT_PROBLEMS {
-            moved.1.push(MovedAside { from: path(from), to: path(to) });
+            moved.1.push(MovedAside { from: self.shown(from), to: self.shown(to) });
         }
+    }
+
+    /// This was removed; below the target.
+    pub fn deleted(&self, below: &[u8]) {
+        let mut deleted = locked(&self.deleted);
+        deleted.0 += 1;
+        if deleted.1.len() < KEPT_PROBLEMS {
+            deleted.1.push(self.shown(below));
+        }
+    }
+
+    /// A path below the target, printable.
+    pub fn shown(&self, below: &[u8]) -> String {
+        printable(self.options.target.join(OsStr::from_bytes(below)).as_os_str().as_bytes())
     }
 
     /// Owners are not set, since this is not root; said once.
@@ -222,6 +256,7 @@ impl<'r> Run<'r> {
             self.problem(kind, &path, format!("{message}{more}"));
         }
         let (moved_aside_count, moved_aside) = self.moved.into_inner().unwrap_or_else(|e| e.into_inner());
+        let (deleted_count, deleted) = self.deleted.into_inner().unwrap_or_else(|e| e.into_inner());
         let findings = self.findings.into_inner().unwrap_or_else(|e| e.into_inner());
         let c = self.counts;
         Ok(RestoreReport {
@@ -230,11 +265,14 @@ impl<'r> Run<'r> {
             directories: c.directories.into_inner(),
             others: c.others.into_inner(),
             bytes: c.bytes.into_inner(),
+            bytes_reused: c.reused.into_inner(),
             files_skipped: c.skipped.into_inner(),
             bytes_resumed: c.resumed.into_inner(),
             ownership_skipped: self.owner_skipped.into_inner(),
             moved_aside_count,
             moved_aside,
+            deleted_count,
+            deleted,
             problem_count: findings.count,
             problems: findings.first,
             ..RestoreReport::default()

@@ -11,35 +11,37 @@ use rustix::io::Errno;
 use super::dir::Dir;
 use super::file::in_the_way;
 use super::run::{Done, Trouble, cannot, count};
-use super::{door, meta};
+use super::{delete, door, meta};
 use crate::error::ProblemKind;
 use crate::format::tree::{Node, NodeKind};
 
-/// Restores one of them.
-pub fn restore(dir: &Arc<Dir<'_>>, node: &Node) -> Done<()> {
+/// Restores one of them, which is at `path` in the snapshot.
+pub fn restore(dir: &Arc<Dir<'_>>, node: &Node, path: &[u8]) -> Done<()> {
     let run = dir.run;
     let name = &node.name[..];
     match make(&dir.file, name, node) {
         Ok(()) => {}
-        Err(Errno::EXIST) if !run.replaces() => return left(dir),
         Err(Errno::EXIST) => {
             let stands = door::look(&dir.file, name).map_err(|e| cannot("look at what stands there", e))?;
             if let Some(stat) = stands {
-                if door::type_of(&stat) == FileType::Directory {
+                if !run.replaces(node, &stat) {
+                    return left(dir);
+                }
+                if door::type_of(&stat) == FileType::Directory && !delete::makes_way(dir, name) {
                     return Err(in_the_way());
                 }
                 if is_same(&dir.file, name, node, &stat)
                     && (stat.st_nlink == 1 || meta::is_right(run, &stat, node))
                 {
-                    finish(dir, node, true)?;
+                    finish(dir, node, path, true)?;
                     return left(dir);
                 }
             }
             replace(dir, node)?;
         }
-        Err(e) => return refused(dir, node, e),
+        Err(e) => return refused(dir, node, path, e),
     }
-    finish(dir, node, false)?;
+    finish(dir, node, path, false)?;
     count(&run.counts.others, 1);
     run.progress.advance(1, 0);
     Ok(())
@@ -74,12 +76,12 @@ fn replace(dir: &Dir<'_>, node: &Node) -> Done<()> {
     Ok(())
 }
 
-fn refused(dir: &Dir<'_>, node: &Node, error: Errno) -> Done<()> {
+fn refused(dir: &Dir<'_>, node: &Node, path: &[u8], error: Errno) -> Done<()> {
     match (node.kind, error) {
         // As many as there are sockets lying about: said once.
         (NodeKind::Socket, Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
             let message = format!("cannot make a socket: {error}");
-            dir.run.repeated(ProblemKind::Refused, &dir.path_of(&node.name), message);
+            dir.run.repeated(ProblemKind::Refused, path, message);
             Ok(())
         }
         (NodeKind::CharDevice | NodeKind::BlockDevice, Errno::PERM) => {
@@ -112,14 +114,13 @@ fn is_same(dir: &File, name: &[u8], node: &Node, stat: &Stat) -> bool {
         }
 }
 
-fn finish(dir: &Dir<'_>, node: &Node, was_there: bool) -> Done<()> {
+fn finish(dir: &Dir<'_>, node: &Node, path: &[u8], was_there: bool) -> Done<()> {
     let handle = door::handle(&dir.file, &node.name).map_err(|e| cannot("look at it", e))?;
     let stat = fstat(&handle).map_err(|e| cannot("look at it", e))?;
     if door::type_of(&stat) != file_type(node.kind) {
         let message = "something else took its place while it was restored".to_owned();
         return Err(Trouble::Say(ProblemKind::Refused, message));
     }
-    let path = dir.path_of(&node.name);
-    meta::apply_unopened(dir.run, &handle, node, was_there.then_some(&stat), &path);
+    meta::apply_unopened(dir.run, &handle, node, was_there.then_some(&stat), path);
     Ok(())
 }

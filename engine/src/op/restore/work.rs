@@ -13,7 +13,7 @@ use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use super::dir::Dir;
+use super::dir::{Dir, Entry};
 use super::file::Task;
 use super::links::{self, First, Groups, Linked, Role};
 use super::plan::{Step, Trees, Walk};
@@ -45,8 +45,14 @@ struct Item<'r> {
     link: Option<Arc<First>>,
 }
 
-/// Takes every step of `walk` below `top`.
-pub fn go<T: Trees>(run: &Run<'_>, top: File, fresh: bool, mut walk: Walk<'_, T>) -> Result<()> {
+/// Takes every step of `walk` below `top`, which stands for `base` of the snapshot.
+pub fn go<T: Trees>(
+    run: &Run<'_>,
+    top: File,
+    fresh: bool,
+    base: Vec<u8>,
+    mut walk: Walk<'_, T>,
+) -> Result<()> {
     let wanted = match run.options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
@@ -64,7 +70,8 @@ pub fn go<T: Trees>(run: &Run<'_>, top: File, fresh: bool, mut walk: Walk<'_, T>
                 .map_err(|e| Error::Internal(format!("no thread: {e}")))?;
         }
         drop(receiver);
-        let dir = Dir::top(run, top, fresh, walk.top_salt());
+        let kept = walk.top_kept().filter(|_| !fresh);
+        let dir = Dir::top(run, top, fresh, base, walk.top_salt(), kept);
         let mut conductor = Conductor::new(run, dir, sender, workers);
         while let Some(step) = walk.next_step() {
             if run.check().is_err() {
@@ -94,9 +101,9 @@ fn work(item: Item<'_>, root: &File) {
     let run = task.dir.run;
     let done = run.check().and_then(|()| {
         if task.node.kind != NodeKind::File {
-            return special::restore(&task.dir, &task.node);
+            return special::restore(&task.dir, &task.node, &task.path);
         }
-        let linked = link.map_or(Linked::No, |first| links::link(root, &task.dir, &task.node.name, &first));
+        let linked = link.map_or(Linked::No, |first| links::link(root, &task.dir, &task.node, &first));
         match linked {
             Linked::No => return task.restore(),
             Linked::Yes => {
@@ -108,7 +115,7 @@ fn work(item: Item<'_>, root: &File) {
         Ok(())
     });
     if let Err(trouble) = done {
-        run.settle(&task.path(), trouble);
+        task.failed(trouble);
     }
 }
 
@@ -144,29 +151,30 @@ impl<'r> Conductor<'r> {
         let Some(dir) = self.dirs.last().cloned() else { return };
         match step {
             Step::Enter { .. } if self.lost > 0 => self.lost += 1,
-            Step::Enter { node, wanted, temp_salt } => {
-                let path = dir.path_of(&node.name);
+            Step::Enter { node, path, wanted, temp_salt, kept } => {
                 self.run.progress.current(&printable(&path));
-                match dir.enter(node, wanted, temp_salt) {
-                    Ok(inner) => self.dirs.push(inner),
+                match dir.enter(Entry { node, path: path.clone(), wanted, temp_salt, kept }) {
+                    Ok(below) => self.dirs.push(below),
                     Err(trouble) => {
-                        self.run.settle(&path, trouble);
+                        dir.settle(&path, trouble);
                         self.lost = 1;
                     }
                 }
             }
             Step::Leave if self.lost > 0 => self.lost -= 1,
             Step::Leave => drop(self.dirs.pop()),
-            Step::Broken(error) => self.run.settle(&dir.path(), error.into()),
-            Step::Leaf(_) if self.lost > 0 => {}
-            Step::Lost { path, message } => self.run.problem(ProblemKind::Damaged, &path, message),
-            Step::Leaf(node) => self.leaf(dir, *node),
+            Step::Broken { path, error } => dir.settle(&path, error.into()),
+            Step::Leaf { .. } if self.lost > 0 => {}
+            Step::Lost { path, message } => {
+                dir.settle(&path, Trouble::Say(ProblemKind::Damaged, message));
+            }
+            Step::Leaf { node, path } => self.leaf(dir, *node, path),
         }
     }
 
-    fn leaf(&mut self, dir: Arc<Dir<'r>>, node: Node) {
+    fn leaf(&mut self, dir: Arc<Dir<'r>>, node: Node, path: Vec<u8>) {
         if let Err(e) = check_name(&node.name) {
-            return self.run.settle(&dir.path(), Trouble::Say(ProblemKind::Refused, e.0));
+            return dir.settle(&dir.path(), Trouble::Say(ProblemKind::Refused, e.0));
         }
         let (announce, link) = match self.groups.role(&node) {
             Role::Alone => (None, None),
@@ -174,7 +182,7 @@ impl<'r> Conductor<'r> {
             Role::Later(first) => (None, Some(first)),
         };
         let size = if node.kind == NodeKind::File { node.size } else { 0 };
-        let task = Task { dir, node, announce };
+        let task = Task { dir, node, path, announce };
         if size >= TOGETHER_FROM_BYTES && link.is_none() {
             return self.together(task);
         }
@@ -192,7 +200,7 @@ impl<'r> Conductor<'r> {
     fn together(&mut self, task: Task<'r>) {
         self.flush();
         match self.run.reader.pieces(&task.node.content) {
-            Err(error) => self.run.settle(&task.path(), error.into()),
+            Err(error) => task.failed(error.into()),
             Ok((pieces, len)) => {
                 let team = Arc::new(Team::new(task, pieces, len));
                 for _ in 0..self.workers.min(team.room()).max(1) {

@@ -1,4 +1,4 @@
-//! `dump`: one file to a stream, every blob verified before it leaves.
+//! The content of one file, in order.
 //!
 //! A few threads fetch, open and verify chunks ahead; the caller's thread writes them in order.
 //! Memory: chunks ahead of the stream are at most `AHEAD_BYTES` (or one chunk), and each
@@ -8,13 +8,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::error::{Error, Problem, ProblemKind, Result, printable};
+use super::refused;
+use crate::error::{Error, Result};
 use crate::format::content::Entry;
-use crate::format::tree::{MARK_CHANGED, MARK_INCOMPLETE, Node, NodeKind};
-use crate::id::SnapshotId;
 use crate::progress::Progress;
-use crate::repo::Repository;
-use crate::repo::lookup::{self, LastLink};
 use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::trees::Piece;
 
@@ -24,81 +21,6 @@ const AHEAD_BYTES: u64 = 32 << 20;
 const MAX_THREADS: usize = 4;
 /// Zeros written at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-/// Writes the file at `path` (absolute, inside the snapshot; links inside it are followed) to
-/// `out`. Gives its length. What `out` refuses is [`Error::Io`] with the kind it gave; a file of which
-/// part is lost is [`Error::Lost`].
-pub fn run(
-    repo: &Repository,
-    snapshot: SnapshotId,
-    path: &[u8],
-    out: &mut (dyn Write + Send),
-    progress: &dyn Progress,
-) -> Result<u64> {
-    dump(repo, snapshot, path, false, out, progress)
-}
-
-/// The same; where part of the file is lost, zeros are written for it, and a Problem says how much.
-pub fn salvage(
-    repo: &Repository,
-    snapshot: SnapshotId,
-    path: &[u8],
-    out: &mut (dyn Write + Send),
-    progress: &dyn Progress,
-) -> Result<u64> {
-    dump(repo, snapshot, path, true, out, progress)
-}
-
-fn dump(
-    repo: &Repository,
-    snapshot: SnapshotId,
-    path: &[u8],
-    salvage: bool,
-    out: &mut (dyn Write + Send),
-    progress: &dyn Progress,
-) -> Result<u64> {
-    let root = repo.snapshot(snapshot)?.record.root;
-    let reader = Reader::open(repo)?;
-    let found = lookup::resolve(&reader, root, path, LastLink::Follow)?;
-    let refuse = |what: &str| Err(Error::Usage(format!("{} is {what}", printable(&found.path))));
-    let Some(node) = found.node.filter(|n| n.kind != NodeKind::Directory) else {
-        return refuse("a directory, which restore gives back, not dump");
-    };
-    if node.kind != NodeKind::File {
-        return refuse("no file: it has no content");
-    }
-    if let Some(lost) = node.lost() {
-        let (path, lost_bytes) = (printable(&found.path), lost.bytes());
-        let error = Error::Lost { path: path.clone(), lost_bytes, size_bytes: node.size };
-        if !salvage {
-            return Err(error);
-        }
-        let message = format!("{lost_bytes} of its {} bytes are lost: zeros stand in their place", node.size);
-        progress.problem(&Problem::new(ProblemKind::Damaged, path, message));
-    }
-    say_marks(&node, &found.path, progress);
-    let (pieces, len) = reader.pieces(&node.content)?;
-    progress.phase("dumping", Some(1), Some(len));
-    let _kept = reader.prepare_pieces(&pieces, progress)?;
-    stream(&reader, &pieces, out, progress)?;
-    out.flush().map_err(refused)?;
-    progress.advance(1, 0);
-    Ok(len)
-}
-
-fn say_marks(node: &Node, path: &[u8], progress: &dyn Progress) {
-    let say = |kind, message: &str| progress.problem(&Problem::new(kind, printable(path), message));
-    if node.marks & MARK_INCOMPLETE != 0 {
-        say(ProblemKind::Unreadable, "given as recorded: part of it could not be read for the snapshot");
-    }
-    if node.marks & MARK_CHANGED != 0 {
-        say(ProblemKind::Changed, "given as recorded: it changed while it was read for the snapshot");
-    }
-}
-
-fn refused(error: std::io::Error) -> Error {
-    Error::io("output", error)
-}
 
 /// What the fetching threads and the writing one share.
 #[derive(Default)]
@@ -130,7 +52,17 @@ impl Drop for EndOnDrop<'_, '_> {
     }
 }
 
-fn stream(reader: &Reader, pieces: &[Piece], out: &mut dyn Write, progress: &dyn Progress) -> Result<()> {
+/// Asked about a chunk that cannot be had: zeros in its place, or the end?
+pub type OnLost<'f> = &'f mut dyn FnMut(&Piece, Error) -> Result<()>;
+
+/// Writes all pieces to `out`.
+pub fn stream(
+    reader: &Reader,
+    pieces: &[Piece],
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+    on_lost: OnLost<'_>,
+) -> Result<()> {
     let ahead = Ahead { reader, pieces, window: Mutex::default(), changed: Condvar::new() };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     std::thread::scope(|scope| {
@@ -144,7 +76,13 @@ fn stream(reader: &Reader, pieces: &[Piece], out: &mut dyn Write, progress: &dyn
         for (number, piece) in pieces.iter().enumerate() {
             progress.check()?;
             match &piece.entry {
-                Entry::Chunk { .. } => out.write_all(&ahead.take(number)?).map_err(refused)?,
+                Entry::Chunk { .. } => match ahead.take(number) {
+                    Ok(bytes) => out.write_all(&bytes).map_err(refused)?,
+                    Err(error) => {
+                        on_lost(piece, error)?;
+                        zeros(out, piece.entry.content_len(), progress)?;
+                    }
+                },
                 Entry::Inline { bytes } => out.write_all(bytes).map_err(refused)?,
                 hole => zeros(out, hole.content_len(), progress)?,
             }

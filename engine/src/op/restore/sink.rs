@@ -1,0 +1,195 @@
+//! Where the content of a file is put: a temporary sibling, or the file that is there.
+//!
+//! The sibling is what rule 7 asks for: nobody sees a file that is not whole. An error removes it; an
+//! interruption leaves it, to go on from. Writing in place is the exception for who has no room for both: the
+//! file is neither the old nor the new one until all is written and was read again.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, fstat};
+use rustix::io::Errno;
+
+use super::aside::{self, InPlace};
+use super::dir::Dir;
+use super::door;
+use super::file::{Task, There, holds};
+use super::run::{Done, Trouble, cannot, count};
+use crate::error::{Error, ProblemKind};
+use crate::format::content::Entry;
+use crate::repo::trees::Piece;
+
+/// Files from here on have their room reserved at once.
+const RESERVE_FROM_BYTES: u64 = 1 << 20;
+
+/// What a file is written into.
+pub enum Sink<'r> {
+    /// A sibling that takes the name in the end; `old` gives chunks that it already has.
+    Sibling { temp: Temp<'r>, old: Option<Arc<There>> },
+    /// The file that is there. Nobody else has it open as a database meanwhile.
+    InPlace { there: Arc<There>, _alone: InPlace<'r> },
+}
+
+impl<'r> Sink<'r> {
+    /// The file that is there, ready to be written to; `None` if a sibling must do.
+    pub fn in_place(task: &Task<'r>, there: &Arc<There>, len: u64, database: bool) -> Done<Option<Self>> {
+        let dir = &task.dir;
+        let Some(alone) = aside::begin_in_place(dir, task.name(), there, database)? else { return Ok(None) };
+        // What was for all to read may not be what is written there now.
+        let closed = there.stat.st_mode & task.node.mode & 0o7777;
+        if there.stat.st_mode & 0o077 & !task.node.mode != 0
+            && rustix::fs::fchmod(&*there.file, Mode::from_raw_mode(closed)).is_err()
+        {
+            return Ok(None);
+        }
+        if there.stat.st_size as u64 != len {
+            door::set_len(&there.file, len).map_err(|e| cannot("set the length of the file", e))?;
+        }
+        Ok(Some(Self::InPlace { there: there.clone(), _alone: alone }))
+    }
+
+    /// The handle written to.
+    pub fn file(&self) -> &File {
+        match self {
+            Self::Sibling { temp, .. } => &temp.file,
+            Self::InPlace { there, .. } => &there.file,
+        }
+    }
+
+    /// Puts one piece where it belongs out of the repository, verified.
+    pub fn fetch(&self, dir: &Dir<'_>, piece: &Piece) -> Done<()> {
+        let written = |done: std::io::Result<()>| done.map_err(|e| cannot("write the file", e));
+        let reader = dir.run.reader;
+        match &piece.entry {
+            Entry::Chunk { id, len } => {
+                written(self.file().write_all_at(&reader.chunk(*id, *len)?, piece.offset))?;
+            }
+            Entry::Inline { bytes } => written(self.file().write_all_at(bytes, piece.offset))?,
+            hole => {
+                if matches!(self, Self::InPlace { .. }) {
+                    written(door::clear_range(self.file(), piece.offset, hole.content_len()))?;
+                }
+            }
+        }
+        count(&dir.run.counts.bytes, piece.entry.content_len());
+        Ok(())
+    }
+
+    /// Takes one chunk from the file that is replaced, where it was found a moment ago. It is verified where it
+    /// comes to lie: the old file may have changed since. `false`: it must come out of the repository.
+    pub fn reuse(&self, dir: &Dir<'_>, piece: &Piece) -> Done<bool> {
+        let len = piece.entry.content_len();
+        let Self::Sibling { temp, old: Some(old) } = self else { return Ok(true) };
+        if let Err(error) = door::copy_range(&old.file, &temp.file, piece.offset, len) {
+            if let full @ Trouble::Full(_) = cannot("write the file", error) {
+                return Err(full);
+            }
+            return Ok(false);
+        }
+        if !holds(dir, &temp.file, piece)? {
+            return Ok(false);
+        }
+        count(&dir.run.counts.reused, len);
+        Ok(true)
+    }
+
+    /// What is written is worth keeping only if the run was stopped. In place there is no way back.
+    pub fn give_up(&self, trouble: Trouble) -> Trouble {
+        let interrupted = matches!(trouble, Trouble::Stop(Error::Interrupted));
+        match (self, trouble) {
+            (Self::Sibling { temp, .. }, trouble) => {
+                if !interrupted {
+                    temp.discard();
+                }
+                trouble
+            }
+            (Self::InPlace { .. }, Trouble::Say(kind, message)) => {
+                let message = format!("{message}; it is written in place and not whole: restore it again");
+                Trouble::Say(kind, message)
+            }
+            (Self::InPlace { .. }, trouble) => trouble,
+        }
+    }
+
+    /// All is written: the name, the metadata.
+    pub fn finish(&self, task: &Task<'r>, old: bool) -> Done<()> {
+        match self {
+            Self::Sibling { temp, .. } => task.place(temp, old),
+            Self::InPlace { there, .. } => {
+                let stat = fstat(&*there.file).map_err(|e| cannot("look at the file", e))?;
+                task.written(&there.file, Some(&stat))
+            }
+        }
+    }
+}
+
+/// The file that was written in place is not what was written to it.
+pub fn changed_meanwhile() -> Trouble {
+    let message = "somebody wrote to it while it was written in place: it is not whole, restore it again";
+    Trouble::Say(ProblemKind::Refused, message.to_owned())
+}
+
+/// The temporary sibling.
+pub struct Temp<'r> {
+    dir: Arc<Dir<'r>>,
+    /// Its content.
+    pub file: File,
+    /// Its name in the directory.
+    pub name: Vec<u8>,
+    /// It was left by an interrupted run.
+    pub left_over: bool,
+}
+
+impl<'r> Temp<'r> {
+    /// New, or taken over from an interrupted run. `shared`: part of it may share blocks with the old file, so
+    /// that room for all of it would be too much to ask.
+    pub fn open(task: &Task<'r>, pieces: &[Piece], len: u64, shared: bool) -> Done<Self> {
+        let dir = &task.dir;
+        let name = door::temp_name(task.name(), dir.temp_salt);
+        let make = || door::create_new(&dir.file, &name).map_err(|e| cannot("make the file", e));
+        let holes = || pieces.iter().filter(|p| matches!(p.entry, Entry::Hole { .. }));
+        let sparse = shared || holes().next().is_some();
+        if let Some(file) = make()? {
+            return Self { dir: dir.clone(), file, name, left_over: false }.sized(len, sparse);
+        }
+        let left = door::open_leftover(&dir.file, &name, dir.run.me.0).ok().flatten();
+        if let Some((file, _)) = left {
+            let is_whole = door::set_len(&file, len).is_ok()
+                && holes().all(|hole| door::punch(&file, hole.offset, hole.entry.content_len()));
+            if is_whole {
+                return Ok(Self { dir: dir.clone(), file, name, left_over: true });
+            }
+        }
+        let taken = |e: Errno| cannot("free its temporary name", e);
+        door::clear(&dir.file, &name).map_err(taken)?;
+        match make()? {
+            Some(file) => Self { dir: dir.clone(), file, name, left_over: false }.sized(len, sparse),
+            None => Err(taken(Errno::EXIST)),
+        }
+    }
+
+    fn sized(self, len: u64, sparse: bool) -> Done<Self> {
+        let done = if sparse {
+            door::set_len(&self.file, len)
+        } else if len >= RESERVE_FROM_BYTES {
+            door::reserve(&self.file, len)
+        } else {
+            Ok(())
+        };
+        match done {
+            Ok(()) => Ok(self),
+            Err(e) => {
+                self.discard();
+                Err(cannot("make room for the file", e))
+            }
+        }
+    }
+
+    /// Removes it.
+    pub fn discard(&self) {
+        if let Err(error) = door::clear(&self.dir.file, &self.name) {
+            tracing::warn!(%error, "a temporary file stays behind");
+        }
+    }
+}
