@@ -4,6 +4,7 @@ mod change;
 mod check;
 mod database;
 mod forget;
+mod gentle;
 mod key;
 mod look;
 mod prune;
@@ -20,6 +21,7 @@ pub use change::{RewriteArgs, TagArgs, TagCommand};
 pub use check::CheckArgs;
 pub use database::{SqliteArgs, VerifyArgs};
 pub use forget::ForgetArgs;
+pub use gentle::GentleArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
 pub use prune::PruneArgs;
@@ -85,6 +87,9 @@ pub struct Global {
     /// Keep no cache: slower, but leaves nothing on this machine
     #[arg(long, global = true, hide_short_help = true)]
     pub no_cache: bool,
+
+    #[command(flatten)]
+    pub gentle: GentleArgs,
 
     /// Accept a repository that is older than what this machine saw of it before
     #[arg(long, global = true, hide_short_help = true)]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
+use crate::gentle::Limits;
 use crate::io::{ErrOut, Io};
 use crate::output::{safe, safe_json};
 use crate::table::width;
@@ -51,6 +52,8 @@ pub struct Printer<'a> {
     pub global: Global,
     /// Where the repository is, once that is known.
     pub place: Option<String>,
+    /// How fast to go.
+    pub limits: Limits,
     style: Style,
     json_to_err: bool,
     /// The final object of `--json` is out, or on its way piece by piece.
@@ -61,7 +64,8 @@ impl<'a> Printer<'a> {
     /// `json_to_err`: standard output is a file's content, so the report goes elsewhere.
     pub fn new(io: &'a mut Io, global: Global, json_to_err: bool) -> Self {
         let style = Style::new(io, io.terminals.stdout);
-        Self { io, global, place: None, style, json_to_err, json_done: false }
+        let limits = Limits::new(&global, io);
+        Self { io, global, place: None, limits, style, json_to_err, json_done: false }
     }
 
     /// Colours of standard output.

@@ -34,7 +34,7 @@ mod plain;
 mod upload;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::chunk::CutParams;
 use crate::crypto::hash::IdKeys;
@@ -46,6 +46,7 @@ use crate::format::config::{ConfigV1, Features, PADDING_PADME, STORE_ATOMIC_CREA
 use crate::format::keyfile::KdfParams;
 use crate::format::wire::Stamp;
 use crate::id::{BlobId, BlobKind, KeyId, ObjectKind, ObjectName, RepoId};
+use crate::limit::Limiter;
 use crate::store::{PutMode, Store};
 
 use cache::CacheDir;
@@ -121,6 +122,7 @@ struct Inner {
     identity: Identity,
     accept_older: bool,
     notices: Mutex<Vec<String>>,
+    restore_limit: OnceLock<Arc<Limiter>>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -261,6 +263,7 @@ impl Repository {
             identity: options.identity.clone(),
             accept_older: options.accept_older,
             notices: Mutex::new(notices),
+            restore_limit: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -304,6 +307,18 @@ impl Repository {
     /// Id of a blob in this repository.
     pub fn blob_id(&self, kind: BlobKind, plain: &[u8]) -> BlobId {
         self.inner.ids.id(kind, plain)
+    }
+
+    /// From here on files are restored no faster than this; to be said once.
+    pub fn limit_restored(&self, limiter: Arc<Limiter>) {
+        drop(self.inner.restore_limit.set(limiter));
+    }
+
+    /// Waits until so many bytes may be written to a restored file.
+    pub fn await_restored(&self, bytes: usize) {
+        if let Some(limiter) = self.inner.restore_limit.get() {
+            limiter.take(bytes);
+        }
     }
 
     /// The directory that this repository's cache uses, if any.

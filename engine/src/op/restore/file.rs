@@ -317,6 +317,9 @@ impl<'r> Temp<'r> {
             let is_hole = matches!(piece.entry, Entry::Hole { .. });
             count(&run.counts.resumed, if is_hole { 0 } else { len });
         } else {
+            if !matches!(piece.entry, Entry::Hole { .. }) {
+                run.reader.repo().await_restored(usize::try_from(len).unwrap_or(usize::MAX));
+            }
             match &piece.entry {
                 Entry::Chunk { id, len } => {
                     written(self.file.write_all_at(&run.reader.chunk(*id, *len)?, piece.offset))?;
