@@ -4,10 +4,11 @@
 //! that came only because it was read here goes again, so that a large model on its way to the
 //! repository does not push a serving one out of memory.
 //!
-//! By windows of [`WINDOW_BYTES`]: before a window is read it is looked at, and the one after it as
+//! By windows of [`WINDOW_BYTES`]: before a window is read it is looked at, and those after it as
 //! well, since the system reads ahead; once the reader has moved on, what was not there before is given
 //! back. A page that another process maps meanwhile is kept by the system. Where it cannot be told what
-//! is in memory (somebody else's file, no such call), all counts as being there. Memory: the ranges of two windows.
+//! is in memory (somebody else's file, no such call), all counts as being there. Memory: the ranges of
+//! a few windows.
 //!
 //! Cost: three calls for 8 MiB, some hundredth of the time in which they are read from memory.
 #![allow(unsafe_code)]
@@ -20,8 +21,11 @@ use memmap2::MmapOptions;
 
 /// Files at least this long are watched.
 pub const LEAST_BYTES: u64 = 4 << 20;
-/// Looked at and given back at a time; no system reads further ahead.
+/// Looked at and given back at a time.
 pub const WINDOW_BYTES: u64 = 8 << 20;
+/// Windows looked at beyond the one at hand. A system that was told that a file is read in sequence reads up to
+/// twice the device's `read_ahead_kb` ahead, and begins anew before it is there; 8 MiB is a large one.
+const AHEAD: u64 = 6;
 
 /// A file that is being read from front to back, once.
 #[derive(Debug, Default)]
@@ -36,7 +40,7 @@ impl Passing {
     /// To be called before bytes of `range` are read.
     pub fn before(&mut self, file: &File, size: u64, range: Range<u64>) {
         let last = range.end.saturating_sub(1).max(range.start) / WINDOW_BYTES;
-        for window in (range.start / WINDOW_BYTES).max(self.done)..=last + 1 {
+        for window in (range.start / WINDOW_BYTES).max(self.done)..=last + AHEAD {
             let start = window * WINDOW_BYTES;
             if start < size {
                 let end = (start + WINDOW_BYTES).min(size);
@@ -102,7 +106,7 @@ pub fn absent(_file: &File, _range: Range<u64>) -> Vec<Range<u64>> {
 }
 
 #[cfg(target_os = "linux")]
-fn give_back(file: &File, ranges: Vec<Range<u64>>) {
+fn give_back(file: &File, ranges: impl IntoIterator<Item = Range<u64>>) {
     for range in ranges {
         let len = std::num::NonZeroU64::new(range.end - range.start);
         // Only advice: what it is worth does not depend on being taken.
@@ -111,4 +115,80 @@ fn give_back(file: &File, ranges: Vec<Range<u64>>) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn give_back(_file: &File, _ranges: Vec<Range<u64>>) {}
+fn give_back(_file: &File, _ranges: impl IntoIterator<Item = Range<u64>>) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A file of which nothing is in memory; `None` where the file system keeps it there (tmpfs).
+    #[allow(clippy::print_stderr, reason = "says why a test could not run here")]
+    fn cold(len: u64) -> Option<tempfile::NamedTempFile> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let piece: Vec<u8> = (0..MIB).map(|i| (i % 251) as u8).collect();
+        (0..len.div_ceil(MIB)).for_each(|_| file.write_all(&piece).unwrap());
+        file.as_file().set_len(len).unwrap();
+        file.as_file().sync_all().unwrap();
+        give_back(file.as_file(), Some(0..len.next_multiple_of(1 << 16)));
+        let gone = bytes(&absent(file.as_file(), 0..len)) >= len;
+        if !gone {
+            eprintln!("skipped: this file system keeps its files in memory");
+        }
+        gone.then_some(file)
+    }
+
+    fn bytes(ranges: &[Range<u64>]) -> u64 {
+        ranges.iter().map(|range| range.end - range.start).sum()
+    }
+
+    fn read(file: &File, range: Range<u64>) {
+        let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap()];
+        file.read_exact_at(&mut buffer, range.start).unwrap();
+    }
+
+    /// Reads all of it in steps that fit no window.
+    fn pass(file: &File, len: u64) {
+        let mut passing = Passing::default();
+        let mut at = 0;
+        while at < len {
+            let end = (at + 5 * MIB + 17).min(len);
+            passing.before(file, len, at..end);
+            read(file, at..end);
+            passing.after(file, end);
+            at = end;
+        }
+        passing.finish(file);
+    }
+
+    #[test]
+    fn what_was_not_in_memory_is_not_there_afterwards() {
+        let len = 41 * MIB + 5000;
+        let Some(file) = cold(len) else { return };
+        pass(file.as_file(), len);
+        let left = len.saturating_sub(bytes(&absent(file.as_file(), 0..len)));
+        assert_eq!(left, 0, "bytes left in memory");
+        // The same without: else nothing was shown.
+        read(file.as_file(), 0..len);
+        assert_eq!(bytes(&absent(file.as_file(), 0..len)), 0);
+    }
+
+    #[test]
+    fn what_was_in_memory_stays() {
+        let len = 24 * MIB;
+        let Some(file) = cold(len) else { return };
+        // Random, so that little is read ahead.
+        let _ = rustix::fs::fadvise(file.as_file(), 0, None, rustix::fs::Advice::Random);
+        let used = [0..MIB, 9 * MIB..10 * MIB, 23 * MIB..len];
+        used.iter().for_each(|range| read(file.as_file(), range.clone()));
+        let before = absent(file.as_file(), 0..len);
+        pass(file.as_file(), len);
+        for range in &used {
+            assert_eq!(absent(file.as_file(), range.clone()), [], "{range:?} was in use");
+        }
+        assert_eq!(absent(file.as_file(), 0..len), before);
+    }
+}

@@ -9,4 +9,5 @@ mod keys;
 mod look;
 mod passwords;
 mod repairing;
+mod sources;
 mod support;
