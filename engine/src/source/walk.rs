@@ -210,11 +210,10 @@ impl<'a> Walk<'a> {
     /// All but the tag itself is left out of a directory.
     fn leave_out_content(&mut self, at: &At, stat: &Stat, tag: &Tag) {
         self.leave_out(at, stat, tag.why);
-        let tag_bytes = at.path().join(&tag.name).symlink_metadata();
-        let tag_bytes = tag_bytes.map_or(0, |m| if m.is_file() { m.len() } else { 0 });
+        let kept = measure(&at.path().join(&tag.name), &mut self.budget);
         if let Some(Event::Excluded(excluded)) = self.pending.back_mut() {
-            excluded.files = excluded.files.saturating_sub(1);
-            excluded.bytes = excluded.bytes.saturating_sub(tag_bytes);
+            excluded.files = excluded.files.saturating_sub(kept.files);
+            excluded.bytes = excluded.bytes.saturating_sub(kept.bytes);
         }
     }
 
