@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod database;
 mod forget;
+mod gentle;
 mod key;
 mod look;
 mod prune;
@@ -24,6 +25,7 @@ pub use check::CheckArgs;
 pub use compare::{DiffArgs, FindArgs, FoundKind, StatsArgs};
 pub use database::{SqliteArgs, VerifyArgs};
 pub use forget::ForgetArgs;
+pub use gentle::GentleArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
 pub use look::{ArchiveArg, CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
 pub use prune::PruneArgs;
@@ -89,6 +91,9 @@ pub struct Global {
     /// Keep no cache: slower, but leaves nothing on this machine
     #[arg(long, global = true, hide_short_help = true)]
     pub no_cache: bool,
+
+    #[command(flatten)]
+    pub gentle: GentleArgs,
 
     /// Accept a repository that is older than what this machine saw of it before
     #[arg(long, global = true, hide_short_help = true)]

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use ballast::error::Error;
 use ballast::repo::{InitOptions, OpenOptions, Repository};
 use ballast::store::Store;
+use ballast::store::fs::Fs;
+use ballast::store::limit::LimitFs;
 use ballast::store::local::LocalStore;
+use ballast::store::os_fs::OsFs;
 use ballast::store::retry::{RetryPolicy, RetryStore};
 
 use crate::exit::{Exit, Failure};
@@ -31,7 +34,11 @@ pub fn store(p: &mut Printer<'_>) -> Result<Arc<dyn Store>, Failure> {
         return Err(Failure { exit: Exit::NoRepository, ..failure.with_hint(hint::NO_PLACE) });
     }
     p.place = Some(place);
-    Ok(Arc::new(RetryStore::new(Arc::new(LocalStore::new(path)?), RetryPolicy::default())))
+    let mut fs: Arc<dyn Fs> = Arc::new(OsFs::new());
+    if p.limits.read.is_some() || p.limits.write.is_some() {
+        fs = Arc::new(LimitFs::new(fs, p.limits.read.clone(), p.limits.write.clone()));
+    }
+    Ok(Arc::new(RetryStore::new(Arc::new(LocalStore::with_fs(fs, path)?), RetryPolicy::default())))
 }
 
 /// The directory that a place means. What looks like another machine is refused: nobody
@@ -77,8 +84,24 @@ fn cache_dir(p: &Printer<'_>) -> Option<PathBuf> {
         return whom::absolute(p.io, &dir).ok();
     }
     let xdg = variable("XDG_CACHE_HOME").filter(|dir| dir.is_absolute());
+    // What systemd gives a service with CacheDirectory=, which has no home.
+    let service = || {
+        let given = variable("CACHE_DIRECTORY")?;
+        let first = given.as_os_str().as_bytes().split(|byte| *byte == b':').next()?;
+        Some(PathBuf::from(OsStr::from_bytes(first))).filter(|dir| dir.is_absolute())
+    };
     let home = || variable("HOME").filter(|dir| dir.is_absolute()).map(|home| home.join(".cache"));
-    xdg.or_else(home).map(|dir| dir.join("ballast"))
+    xdg.or_else(home).map(|dir| dir.join("ballast")).or_else(service)
+}
+
+/// Says so where there is no place for a cache: the run is slower, and is told no cure otherwise.
+pub fn note_missing_cache(p: &Printer<'_>) {
+    if !p.global.no_cache && cache_dir(p).is_none() {
+        p.note(
+            "without HOME there is no place for a cache, and every run reads the index anew: \
+             set BALLAST_CACHE_DIR, or say --no-cache",
+        );
+    }
 }
 
 /// The repository's password without asking, if any was given.

@@ -58,6 +58,8 @@ pub fn cure(error: &Error) -> Option<String> {
             "wait until that run is done; if you know that it is dead, `ballast lock list` shows its \
              lease, and `ballast unlock --all SESSION` takes it away"
         }
+        Error::NothingThere { .. } => "check the paths; is the disk mounted?",
+        Error::Stream { .. } => "nothing was committed; earlier snapshots are untouched",
         Error::Overtaken { .. } => "run the same command again",
         Error::Interrupted => "run the same command again: it goes on with what was finished",
         Error::Io { source, .. } => return of_system(source).map(str::to_owned),

@@ -12,6 +12,7 @@ pub mod io;
 
 mod bar;
 mod connect;
+mod gentle;
 mod hint;
 mod json;
 mod logs;
@@ -45,6 +46,9 @@ where
             let json_to_err = matches!(cli.command, args::Command::Dump(_));
             let mut printer = Printer::new(io, cli.global, json_to_err);
             logs::start(&printer);
+            if printer.global.gentle.low_priority && printer.io.owns_process {
+                gentle::lower_priority();
+            }
             let outcome = verb::run(cli.command, &mut printer);
             printer.finish(outcome)
         }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
+use crate::gentle::Limits;
 use crate::hint;
 use crate::io::{ErrOut, Io, Out};
 use crate::json;
@@ -90,6 +91,8 @@ pub struct Printer<'a> {
     pub global: Global,
     /// Where the repository is, once that is known.
     pub place: Option<String>,
+    /// How fast to go.
+    pub limits: Limits,
     style: Style,
     json_to_err: bool,
     /// The final object of `--json` is out.
@@ -100,7 +103,8 @@ impl<'a> Printer<'a> {
     /// `json_to_err`: standard output is a file's content, so the report goes elsewhere.
     pub fn new(io: &'a mut Io, global: Global, json_to_err: bool) -> Self {
         let style = Style::new(io, io.terminals.stdout);
-        Self { io, global, place: None, style, json_to_err, json_done: false }
+        let limits = Limits::new(&global, io);
+        Self { io, global, place: None, limits, style, json_to_err, json_done: false }
     }
 
     /// Colours of standard output.

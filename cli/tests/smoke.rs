@@ -63,6 +63,55 @@ fn a_reader_that_leaves_is_no_failure() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
+/// A run that is stopped, or killed, takes its command with it, and what that has started.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_command_is_left_behind() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, pids) = (dir.path().join("vault"), dir.path().join("pids"));
+    let at = |args: &[&str]| {
+        let mut command = ballast(&["-r", repo.to_str().unwrap(), "--no-cache"]);
+        command.args(args).env("BALLAST_PASSWORD", "p").env("PATH", std::env::var_os("PATH").unwrap());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    assert!(at(&["init"]).status().unwrap().success());
+    let state = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let alive = |pid: &str| {
+        let state = state(pid);
+        !state.is_empty() && !state.contains(") Z ")
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        drop(std::fs::remove_file(&pids));
+        // Killed, we cannot say goodbye: only the command itself is told.
+        let script = match signal {
+            Signal::TERM => format!("sleep 600 & echo $! $$ > {0}.new; mv {0}.new {0}; wait", pids.display()),
+            _ => format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", pids.display()),
+        };
+        let mut run = at(&["snapshot", "--stdin-from-command", "--", "sh", "-c", &script]).spawn().unwrap();
+        let mut patience = 1200;
+        let started = loop {
+            match std::fs::read_to_string(&pids) {
+                Ok(text) => break text,
+                Err(_) if patience > 0 => patience -= 1,
+                Err(error) => panic!("the command never began: {error}"),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        assert!(started.split_whitespace().all(alive), "{started}");
+        kill_process(Pid::from_child(&run), signal).unwrap();
+        let status = run.wait().unwrap();
+        assert_eq!(status.code(), (signal == Signal::TERM).then_some(130));
+        let mut patience = 200;
+        while started.split_whitespace().any(alive) && patience > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            patience -= 1;
+        }
+        assert!(!started.split_whitespace().any(alive), "{signal:?}: {started} is still there");
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_a_failure() {

@@ -144,6 +144,22 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// Not one of the paths that were to be stored is there.
+    #[error("nothing to store: {first}{}", and_more(*more))]
+    NothingThere {
+        /// The first of them and what is wrong with it.
+        first: String,
+        /// How many others.
+        more: usize,
+    },
+    /// A stream that was to be stored did not end well.
+    #[error("{stream}: {reason}")]
+    Stream {
+        /// What was read.
+        stream: String,
+        /// What became of it.
+        reason: String,
+    },
     /// Some committed snapshot is not whole, so a run that deletes did not begin.
     #[error("nothing was changed, as the repository is not whole: {what}")]
     NotWhole {
@@ -159,6 +175,10 @@ pub enum Error {
     /// Something that should not happen: a bug or a broken machine.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" (and {more} more)") }
 }
 
 impl Error {

@@ -272,6 +272,7 @@ fn a_full_cache_and_a_full_target() {
         dry_run: false,
         salvage: false,
         threads: 1,
+        limit: None,
     };
     let words = match restore::run(&place.open_bare(), &options, &Silent) {
         Ok(report) => report.problems.iter().map(|problem| problem.message.clone()).collect(),

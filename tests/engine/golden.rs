@@ -113,6 +113,7 @@ fn restored(repo: &Repository, id: SnapshotId, target: &Path) {
         dry_run: false,
         salvage: false,
         threads: 2,
+        limit: None,
     };
     let report = restore::run(repo, &options, &Silent).unwrap();
     assert_eq!(report.problem_count, 0, "{:?}", report.problems);

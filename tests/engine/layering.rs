@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by row.
 const ROWS: [&[&str]; 5] = [
-    &["error", "id", "entropy", "progress"],
+    &["error", "id", "entropy", "progress", "limit", "pagecache"],
     &["format", "crypto", "codec", "chunk", "store"],
     &["repo"],
     &["source"],

@@ -309,6 +309,7 @@ fn restored(
         dry_run: false,
         salvage,
         threads: 1,
+        limit: None,
     };
     let dry = restore::run(repo, &RestoreOptions { dry_run: true, ..options.clone() }, &Silent).unwrap();
     let report = restore::run(repo, &options, &Silent).unwrap();

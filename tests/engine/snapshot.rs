@@ -1,6 +1,13 @@
 //! Snapshots of real directories, read back and compared; what a second one costs; and what
 //! is said of a source that misbehaves.
 
+#[path = "snapshot/hosts.rs"]
+mod hosts;
+#[path = "snapshot/left_out.rs"]
+mod left_out;
+#[path = "snapshot/streams.rs"]
+mod streams;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};

@@ -3,16 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use ballast::store::Store;
+use ballast::id::{ObjectKind, ObjectName};
+use ballast::limit::{Limiter, Pace};
 use ballast::store::conformance;
 use ballast::store::fault::FaultStore;
+use ballast::store::limit::LimitFs;
 use ballast::store::local::LocalStore;
 use ballast::store::memory::MemoryStore;
 use ballast::store::os_fs::{OsFs, PublishBy};
 use ballast::store::record::RecordStore;
 use ballast::store::retry::{RetryPolicy, RetryStore};
 use ballast::store::simfs::SimFs;
+use ballast::store::{PutMode, Store};
 
 /// The suite on stores in new directories.
 fn run_in_directories(make: impl Fn(&Path) -> Arc<dyn Store>) {
@@ -66,6 +70,51 @@ fn local_store_in_small_interrupted_pieces() {
         fs.work_in_pieces(4000);
         Arc::new(LocalStore::with_fs(Arc::new(fs), "/a/repo").unwrap())
     });
+}
+
+/// Time passes when somebody sleeps.
+#[derive(Default)]
+struct Dream(std::sync::Mutex<Duration>);
+
+impl Pace for Dream {
+    fn now(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+
+    fn sleep(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+#[test]
+fn local_store_behind_limits() {
+    let dream = Arc::new(Dream::default());
+    let limit = || Some(Arc::new(Limiter::with_pace(1 << 20, dream.clone(), Arc::default())));
+    let limited = |read, write| {
+        let fs = LimitFs::new(Arc::new(SimFs::new()), read, write);
+        Arc::new(LocalStore::with_fs(Arc::new(fs), "/a/repo").unwrap())
+    };
+    conformance::run(&|| limited(limit(), limit()));
+    let name = ObjectName::new(ObjectKind::Pack, "ab".repeat(32));
+    let bytes = vec![7; 3 << 20];
+    for (read, write, took) in
+        [(limit(), None, [0, 3]), (None, limit(), [3, 0]), (limit(), limit(), [3, 3]), (None, None, [0, 0])]
+    {
+        let store = limited(read, write);
+        store.prepare().unwrap();
+        let began = dream.now();
+        store.put(&name, &bytes, PutMode::New).unwrap();
+        let written = dream.now();
+        assert_eq!(store.get(&name, 4 << 20).unwrap().len(), bytes.len());
+        for (time, secs) in [(written - began, took[0]), (dream.now() - written, took[1])] {
+            // A quarter of a second may have been saved up; each piece is rounded down to a nanosecond.
+            let least = Duration::from_secs(secs).saturating_sub(Duration::from_millis(251));
+            assert!(
+                time >= least && time <= Duration::from_secs(secs + u64::from(secs > 0)),
+                "{time:?}, {secs} s"
+            );
+        }
+    }
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl Vault {
                 dry_run: false,
                 salvage: false,
                 threads: 0,
+                limit: None,
             };
             restore::run(&self.repo, &options, &Silent)?;
             for (name, hash) in hashes {

@@ -89,6 +89,14 @@ pub struct RewriteArgs {
     #[arg(long, value_name = "FILE")]
     pub exclude_file: Vec<PathBuf>,
 
+    /// Like --exclude, and upper and lower case are the same
+    #[arg(long, value_name = "PATTERN")]
+    pub iexclude: Vec<String>,
+
+    /// Like --exclude-file, and upper and lower case are the same
+    #[arg(long, value_name = "FILE")]
+    pub iexclude_file: Vec<PathBuf>,
+
     /// Forget the snapshots that were rewritten
     #[arg(long)]
     pub forget: bool,

@@ -1,14 +1,20 @@
 //! Arguments of `snapshot`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+
+use super::size;
 
 const AFTER: &str = "\
 Examples:
   ballast -r /mnt/usb/vault snapshot --init ~/models
   ballast snapshot --tag weekly --exclude '*.incomplete' /srv/models
   ballast snapshot --dry-run ~/models
+  ballast snapshot --stdin-filename /dumps/pg.sql \\
+      --stdin-from-command -- pg_dump mydb
+  find /srv -newer mark -print0 | ballast snapshot --files-from - -0
 
 Nothing is left out unless you ask: .gitignore and hidden names hide no file.
 Only what changed is read, only what is new is stored.
@@ -37,8 +43,34 @@ pub enum Sqlite {
 #[command(after_help = AFTER)]
 pub struct SnapshotArgs {
     /// What to take; links given here are followed
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
+    #[arg(value_name = "PATH", required_unless_present_any = ["stdin", "files_from"])]
+    pub paths: Vec<OsString>,
+
+    /// Also take the paths in this file, one a line; `-` is standard input
+    ///
+    /// Each is taken as it stands, but for empty lines: no patterns, no comments. Relative ones
+    /// begin at the working directory.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stdin", "stdin_from_command"])]
+    pub files_from: Vec<PathBuf>,
+
+    /// Names in those files end in NUL, as from `find -print0`
+    #[arg(short = '0', long, requires = "files_from")]
+    pub null: bool,
+
+    /// Store standard input as a file
+    #[arg(long, conflicts_with_all = ["paths", "stdin_from_command"])]
+    pub stdin: bool,
+
+    /// Run a command and store what it prints; if it fails, there is no snapshot
+    ///
+    /// PATH and what follows are the command: --stdin-from-command -- pg_dump mydb. Its standard
+    /// error goes through; when the run is stopped, so is the command.
+    #[arg(long)]
+    pub stdin_from_command: bool,
+
+    /// Name or path of that file in the snapshot
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub stdin_filename: OsString,
 
     /// Create the repository if there is none
     #[arg(long)]
@@ -55,6 +87,22 @@ pub struct SnapshotArgs {
     /// Leave out what fits a pattern in this file
     #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
     pub exclude_file: Vec<PathBuf>,
+
+    /// Like --exclude, and upper and lower case are the same
+    #[arg(long, value_name = "PATTERN", help_heading = "What to leave out")]
+    pub iexclude: Vec<String>,
+
+    /// Like --exclude-file, and upper and lower case are the same
+    #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
+    pub iexclude_file: Vec<PathBuf>,
+
+    /// Leave out the content of directories that hold a file NAME (which begins with HEADER)
+    #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What to leave out")]
+    pub exclude_if_present: Vec<String>,
+
+    /// Leave out files longer than this: 500M, 20G
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "What to leave out")]
+    pub exclude_larger_than: Option<u64>,
 
     /// Leave out directories with a CACHEDIR.TAG (mind: Hugging Face tags its models so)
     #[arg(long, help_heading = "What to leave out")]
@@ -121,7 +169,19 @@ pub struct SnapshotArgs {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Sqlite::Auto)]
     pub sqlite: Sqlite,
 
+    /// Read so many files at once; 0 = one on rotating disks and network file systems,
+    /// else as many as there are threads
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub read_concurrency: usize,
+
     /// CPU threads; 0 = one for each core
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
+}
+
+impl SnapshotArgs {
+    /// Is it a pipe that is stored?
+    pub fn is_stream(&self) -> bool {
+        self.stdin || self.stdin_from_command
+    }
 }

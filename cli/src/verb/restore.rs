@@ -36,6 +36,7 @@ pub fn run(args: RestoreArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         dry_run: args.dry_run,
         salvage: args.salvage,
         threads: args.threads,
+        limit: p.limits.write.clone(),
     };
     let meter = Meter::start(p);
     let outcome = restore::run(&repo, &options, &meter);

@@ -12,7 +12,8 @@ use crate::whom;
 
 /// Runs it.
 pub fn run(args: RewriteArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
-    if args.exclude.is_empty() && args.exclude_file.is_empty() {
+    let any = [&args.exclude, &args.iexclude].iter().any(|patterns| !patterns.is_empty());
+    if !any && args.exclude_file.is_empty() && args.iexclude_file.is_empty() {
         return Err(Failure::usage(
             "nothing says what to leave out",
             "give --exclude PATTERN, with --dry-run first",
@@ -25,6 +26,8 @@ pub fn run(args: RewriteArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         filter,
         excludes: args.exclude,
         exclude_files: args.exclude_file,
+        any_case_excludes: args.iexclude,
+        any_case_exclude_files: args.iexclude_file,
         forget: args.forget,
         dry_run: args.dry_run,
     };

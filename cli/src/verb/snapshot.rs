@@ -1,5 +1,7 @@
 //! `snapshot`: the main job.
 
+mod feed;
+mod sources;
 mod summary;
 
 use ballast::error::{Error, ProblemKind};
@@ -13,18 +15,23 @@ use crate::args::{SnapshotArgs, Sqlite};
 use crate::bar::Meter;
 use crate::connect;
 use crate::exit::{Exit, Failure};
+use crate::output::name;
 use crate::printer::Printer;
 use crate::{time, whom};
 
 /// Runs it.
 pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let time_ns = args.time.as_deref().map(|text| moment(text, p)).transpose()?;
-    for path in &args.paths {
+    let paths = sources::paths(&args, p)?;
+    for path in &paths {
         whom::absolute(p.io, path)?;
     }
     // Without one all paths are absolute, or we would not be here.
     let cwd = p.io.cwd.clone().unwrap_or_else(|| "/".into());
+    // It is on the files that are read, not on the repository.
+    let read_limit = p.limits.read.take();
     let repo = open(&args, p)?;
+    connect::note_missing_cache(p);
     let parent = match &args.parent {
         None => Parent::Automatic,
         Some(word) if word == "none" => Parent::None,
@@ -41,6 +48,7 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
             Some(Named { snapshot, path: path.unwrap_or_else(|| b"/".to_vec()) })
         }
     };
+    let options_host = name(args.host.as_deref().unwrap_or(&repo.identity().host).as_bytes());
     let now_ns = p.io.surroundings.clock.now_ns();
     let sqlite = SqliteOptions {
         mode: match args.sqlite {
@@ -52,10 +60,15 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         ..SqliteOptions::default()
     };
     let options = SnapshotOptions {
-        paths: args.paths,
+        paths,
+        stream: sources::stream(&args, p)?,
         cwd,
         excludes: args.exclude,
         exclude_files: args.exclude_file,
+        any_case_excludes: args.iexclude,
+        any_case_exclude_files: args.iexclude_file,
+        exclude_if_present: args.exclude_if_present,
+        exclude_larger_than: args.exclude_larger_than,
         exclude_caches: args.exclude_caches,
         one_file_system: args.one_file_system,
         follow_outside: args.follow_outside,
@@ -71,6 +84,8 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         description: args.description,
         time_ns,
         utc_offset_secs: time::offset_secs(time_ns.unwrap_or(now_ns), &p.io.zone),
+        readers: args.read_concurrency,
+        read_limit,
         threads: args.threads,
     };
     let meter = Meter::start(p);
@@ -78,7 +93,16 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let seen = outcome.as_ref().ok();
     meter.end(seen.map_or(0, |r| r.problem_count), seen.map_or(&[], |r| &r.problems));
     connect::notices(p, &repo);
+    // A command that is still running ends here.
+    drop(options);
     let report = outcome?;
+    if let Some(host) = &report.parent_host {
+        let (own, other) = (options_host, name(host.as_bytes()));
+        p.note(&format!(
+            "no snapshot of host {own} has these paths; compared with one of {other}. Where host names change from \
+             run to run, as in containers, set BALLAST_HOST"
+        ));
+    }
     render(&report, p)?;
     Ok(Exit::with_problems(report.problem_count > 0 || report.total_bytes == 0))
 }

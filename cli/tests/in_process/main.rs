@@ -15,4 +15,5 @@ mod passwords;
 mod progress;
 mod repairing;
 mod restoring;
+mod sources;
 mod support;

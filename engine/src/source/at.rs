@@ -45,6 +45,13 @@ impl At {
         Ok(Self::new(Arc::new(dir), entry.to_owned(), path.to_owned()))
     }
 
+    /// A place that need not exist, for what is no file (a stream): only its path and name mean anything.
+    pub fn nominal(path: &Path) -> io::Result<Self> {
+        let top = rustix::fs::openat(CWD, "/", handle_flags(), Mode::empty())?;
+        let name = path.file_name().unwrap_or(OsStr::new("."));
+        Ok(Self::new(Arc::new(top), name.to_owned(), path.to_owned()))
+    }
+
     /// The absolute path, for people and for matching patterns.
     pub fn path(&self) -> &Path {
         &self.path

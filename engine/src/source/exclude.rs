@@ -16,9 +16,13 @@
 //! directories above a root. Files of patterns may have comments (`#`).
 //! `.gitignore`, `.ignore` and hidden names mean nothing here.
 //!
+//! Patterns that do not mind case stand behind the others, in the same order: the last one that fits
+//! decides, of whichever kind.
+//!
 //! The repository and the cache are always left out, however they are reached:
 //! by path, and by device and inode through a bind mount or another name.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -41,8 +45,17 @@ pub struct ExcludeOptions {
     pub patterns: Vec<String>,
     /// Files of patterns, taken in after `patterns`.
     pub files: Vec<PathBuf>,
+    /// Patterns that do not mind case, after `files`.
+    pub any_case: Vec<String>,
+    /// Files of patterns that do not mind case, taken in last.
+    pub any_case_files: Vec<PathBuf>,
     /// Leave out the content of directories that call themselves caches.
     pub caches: bool,
+    /// Leave out the content of directories that hold one of these: `NAME`, or `NAME:HEADER`
+    /// for a file that begins so.
+    pub if_present: Vec<String>,
+    /// Leave out files longer than this.
+    pub larger_than: Option<u64>,
     /// Do not enter directories on other file systems than the root's.
     pub one_file_system: bool,
     /// Absolute paths of the repository and the cache directory.
@@ -56,6 +69,10 @@ pub enum Why {
     Pattern,
     /// Its directory is tagged as a cache.
     CacheTag,
+    /// Its directory holds a file that says so.
+    Tag,
+    /// It is longer than asked for.
+    Size,
     /// It lies on another file system.
     OtherFileSystem,
     /// It is the repository or its cache.
@@ -67,6 +84,8 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Self::Pattern => "excluded by a pattern",
             Self::CacheTag => "tagged as a cache",
+            Self::Tag => "tagged to be left out",
+            Self::Size => "larger than asked for",
             Self::OtherFileSystem => "on another file system",
             Self::Own => "the repository or its cache",
         })
@@ -77,9 +96,38 @@ impl fmt::Display for Why {
 #[derive(Debug)]
 pub struct Exclude {
     patterns: Gitignore,
-    caches: bool,
+    tags: Vec<Tag>,
+    larger_than: Option<u64>,
     one_file_system: bool,
     own: Vec<Own>,
+}
+
+/// A file by whose presence a directory says that its content is to be left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Its name.
+    pub name: OsString,
+    /// How a regular file of that name must begin; empty: anything of that name will do.
+    pub header: Vec<u8>,
+    /// Why the content is left out.
+    pub why: Why,
+}
+
+impl Tag {
+    fn cache() -> Self {
+        Self { name: CACHE_TAG.into(), header: CACHE_SIGNATURE.to_vec(), why: Why::CacheTag }
+    }
+
+    /// `NAME` or `NAME:HEADER`.
+    fn parse(text: &str) -> Result<Self> {
+        let (name, header) = text.split_once(':').unwrap_or((text, ""));
+        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+            return Err(Error::Usage(format!(
+                "--exclude-if-present {text:?}: this is no name of a file; give NAME or NAME:HEADER, without /"
+            )));
+        }
+        Ok(Self { name: name.into(), header: header.into(), why: Why::Tag })
+    }
 }
 
 #[derive(Debug)]
@@ -94,28 +142,28 @@ impl Exclude {
     pub fn new(options: &ExcludeOptions) -> Result<Self> {
         let mut builder = GitignoreBuilder::new("/");
         for pattern in &options.patterns {
-            let literal = if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.clone() };
-            add(&mut builder, &literal, "--exclude")?;
+            add(&mut builder, &literal(pattern), "--exclude")?;
         }
-        for file in &options.files {
-            let bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| Error::Usage(format!("{} is not UTF-8 text", file.display())))?;
-            for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-                if !line.trim().is_empty() && !line.starts_with('#') {
-                    add(&mut builder, line, &format!("{} line {}", file.display(), number + 1))?;
-                }
-            }
+        options.files.iter().try_for_each(|file| add_file(&mut builder, file))?;
+        builder.case_insensitive(true).map_err(|e| Error::Usage(format!("exclude patterns: {e}")))?;
+        for pattern in &options.any_case {
+            add(&mut builder, &literal(pattern), "--iexclude")?;
         }
+        options.any_case_files.iter().try_for_each(|file| add_file(&mut builder, file))?;
         let patterns = builder.build().map_err(|e| Error::Usage(format!("exclude patterns: {e}")))?;
         let own = options.own.iter().flat_map(|given| {
             let identity = given.metadata().ok().map(|m| (m.dev(), m.ino()));
             let real = given.canonicalize().ok().filter(|real| real != given);
             std::iter::once(given.clone()).chain(real).map(move |path| Own { path, identity })
         });
+        let mut tags = options.if_present.iter().map(|text| Tag::parse(text)).collect::<Result<Vec<_>>>()?;
+        if options.caches {
+            tags.insert(0, Tag::cache());
+        }
         Ok(Self {
             patterns,
-            caches: options.caches,
+            tags,
+            larger_than: options.larger_than,
             one_file_system: options.one_file_system,
             own: own.collect(),
         })
@@ -123,15 +171,24 @@ impl Exclude {
 
     /// Nothing is left out.
     pub fn nothing() -> Self {
-        Self { patterns: Gitignore::empty(), caches: false, one_file_system: false, own: Vec::new() }
+        Self {
+            patterns: Gitignore::empty(),
+            tags: Vec::new(),
+            larger_than: None,
+            one_file_system: false,
+            own: Vec::new(),
+        }
     }
 
     /// Is what lies at the absolute `path` left out, its parents aside?
     pub fn judge(&self, path: &Path, stat: &Stat) -> Option<Why> {
         if self.is_own(path, Some(stat)) {
             Some(Why::Own)
+        } else if self.fits(path, stat.is_dir()) {
+            Some(Why::Pattern)
         } else {
-            self.fits(path, stat.is_dir()).then_some(Why::Pattern)
+            let too_large = |limit: &u64| stat.is_file() && stat.size > *limit;
+            self.larger_than.as_ref().is_some_and(too_large).then_some(Why::Size)
         }
     }
 
@@ -158,9 +215,9 @@ impl Exclude {
             && path.ancestors().take_while(|a| a.starts_with(root)).any(|a| self.fits(a, is_dir || a != path))
     }
 
-    /// Are contents of tagged caches left out?
-    pub fn caches(&self) -> bool {
-        self.caches
+    /// By which files a directory says that its content is to be left out.
+    pub fn tags(&self) -> &[Tag] {
+        &self.tags
     }
 
     /// Are directories on other file systems left empty?
@@ -182,6 +239,24 @@ impl Exclude {
             .iter()
             .any(|own| path.starts_with(&own.path) || (identity.is_some() && own.identity == identity))
     }
+}
+
+/// A pattern from the command line has no comments.
+fn literal(pattern: &str) -> String {
+    if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.to_owned() }
+}
+
+/// Adds the patterns of a file.
+fn add_file(builder: &mut GitignoreBuilder, file: &Path) -> Result<()> {
+    let bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::Usage(format!("{} is not UTF-8 text", file.display())))?;
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        if !line.trim().is_empty() && !line.starts_with('#') {
+            add(builder, line, &format!("{} line {}", file.display(), number + 1))?;
+        }
+    }
+    Ok(())
 }
 
 /// Adds one pattern, anchored as the module says.
@@ -275,6 +350,40 @@ mod tests {
         assert!(!exclude.fits(Path::new("/a/keep.bin"), false));
         let gone = ExcludeOptions { files: vec!["/none/x".into()], ..ExcludeOptions::default() };
         assert!(matches!(Exclude::new(&gone), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn case_is_minded_by_one_kind_only() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, b"*.Part\n!/A/Keep.part\n").unwrap();
+        let options = ExcludeOptions {
+            patterns: vec!["*.log".into(), "!*.BAK".into()],
+            any_case: vec!["*.TMP".into(), "*.bak".into()],
+            any_case_files: vec![file.path().into()],
+            ..ExcludeOptions::default()
+        };
+        let exclude = Exclude::new(&options).unwrap();
+        for (path, fits) in [
+            ("/a/x.log", true),
+            ("/a/x.LOG", false),
+            ("/a/x.tmp", true),
+            ("/a/x.TmP", true),
+            ("/a/x.BAK", true),
+            ("/a/x.PART", true),
+            ("/a/keep.PART", false),
+        ] {
+            assert_eq!(exclude.fits(Path::new(path), false), fits, "{path}");
+        }
+    }
+
+    #[test]
+    fn tags_are_names() {
+        let tag = |name: &str, header: &[u8]| Tag { name: name.into(), header: header.into(), why: Why::Tag };
+        assert_eq!(Tag::parse(".nobackup").unwrap(), tag(".nobackup", b""));
+        assert_eq!(Tag::parse("TAG:Signature: 8").unwrap(), tag("TAG", b"Signature: 8"));
+        for bad in ["", ":x", "a/b", "..", "."] {
+            assert!(matches!(Tag::parse(bad), Err(Error::Usage(_))), "{bad:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@
 //! not opened; any other is opened and read by [`read`], large ones through
 //! [`mapped`] windows, holes known by [`segments`]. [`sqlite`] says whether a
 //! database was live. Links met on the way are given to [`outside`], which says
-//! at the end what they lead to that is not stored.
+//! at the end what they lead to that is not stored. What comes out of a pipe
+//! ([`stream`]) passes by all this and is read like a large file.
+//!
+//! How many are read at once is for [`gates`] to say.
 //!
 //! Nothing here fails as a whole: what cannot be read is a
 //! [`Problem`](crate::error::Problem). Every access goes by directory handle
@@ -18,8 +21,10 @@
 
 pub mod at;
 pub mod exclude;
+pub mod gates;
 pub mod mapped;
 pub mod measure;
+mod medium;
 pub mod meta;
 pub mod outside;
 pub mod patterns;
@@ -30,6 +35,7 @@ pub mod segments;
 pub mod skeleton;
 pub mod sqlite;
 pub mod stat;
+pub mod stream;
 pub mod walk;
 
 mod stack;
@@ -47,4 +53,5 @@ pub use segments::Segment;
 pub use skeleton::Skeleton;
 pub use sqlite::{is_sqlite_header, live_journals};
 pub use stat::{ChangePolicy, Reason, Stat, unchanged};
+pub use stream::{Feed, Stream, Tap};
 pub use walk::{Event, Excluded, Walk, WalkContext};

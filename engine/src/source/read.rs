@@ -8,7 +8,8 @@
 //!
 //! Large files are read through a mapping where the SIGBUS guard is installed
 //! and the file system is a local one; otherwise, and wherever a mapping fails,
-//! by plain reads, so that the system's own error is what is reported.
+//! by plain reads, so that the system's own error is what is reported. What of a large
+//! file was not in memory before does not stay there ([`crate::pagecache`]).
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +17,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
@@ -26,6 +27,7 @@ use super::segments::{Segment, segments};
 use super::sqlite::Guarded;
 use super::stat::Stat;
 use crate::error::{Problem, ProblemKind};
+use crate::pagecache::{self, Passing};
 
 /// Files at least this long are mapped: below it, setting up costs more than it saves.
 pub const MAP_MIN_BYTES: u64 = 1 << 20;
@@ -76,6 +78,18 @@ pub struct SourceFile {
     mapped: Option<MappedFile>,
     stat: Stat,
     path: PathBuf,
+    /// Of a large file: what to give back to the page cache.
+    passing: Option<Mutex<Passing>>,
+}
+
+impl Drop for SourceFile {
+    fn drop(&mut self) {
+        // What is mapped is not given back.
+        self.mapped = None;
+        if let Some(passing) = &mut self.passing {
+            passing.get_mut().unwrap_or_else(PoisonError::into_inner).finish(&self.file);
+        }
+    }
 }
 
 impl SourceFile {
@@ -103,7 +117,8 @@ impl SourceFile {
                 mapped = MappedFile::new(file.clone(), stat.size);
             }
         }
-        Ok(Self { file, mapped, stat, path: at.path().to_owned() })
+        let passing = (stat.size >= pagecache::LEAST_BYTES).then(Mutex::default);
+        Ok(Self { file, mapped, stat, path: at.path().to_owned(), passing })
     }
 
     /// The stat before the first byte was read: what the node must bear
@@ -147,6 +162,18 @@ impl SourceFile {
         if wanted == 0 {
             return Ok(0);
         }
+        let end = offset + wanted as u64;
+        let Some(passing) = &self.passing else { return self.read_now(offset, out) };
+        let lock = || passing.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().before(&self.file, self.stat.size, offset..end);
+        let read = self.read_now(offset, out);
+        lock().after(&self.file, end);
+        read
+    }
+
+    /// As [`SourceFile::read_at`], of bytes within [`SourceFile::size`].
+    fn read_now(&self, offset: u64, out: &mut [u8]) -> Result<usize, Problem> {
+        let wanted = out.len();
         if let Some(mapped) = &self.mapped
             && matches!(mapped.copy_into(offset, out), Ok(n) if n == wanted)
         {
@@ -212,28 +239,41 @@ pub(super) fn file_system(file: impl AsFd) -> Option<u32> {
 /// call a large file: cheaper than to remember it by device.
 #[cfg(target_os = "linux")]
 pub(super) fn is_local(file: &File) -> bool {
-    const REMOTE: [u32; 15] = [
-        0x6969,      // NFS
-        0x517b,      // SMB
-        0xfe53_4d42, // SMB 2
-        0xff53_4d42, // CIFS
-        0x6573_5546, // FUSE, virtiofs
-        0x0102_1997, // 9p
-        0x00c3_6400, // Ceph
-        0x5346_414f, // AFS
-        0x6b41_4653, // kAFS
-        0x7375_7245, // Coda
-        0x7461_636f, // OCFS2
-        0x0116_1970, // GFS2
-        0x0bd0_0bd0, // Lustre
-        0x786f_4256, // VirtualBox shared folders
-        0xbacb_acbc, // VMware shared folders
-    ];
     file_system(file).is_some_and(|magic| !REMOTE.contains(&magic))
 }
 
+/// Does a handle stand for something on a file system of a server, or of another program?
+#[cfg(target_os = "linux")]
+pub(super) fn is_remote(handle: impl AsFd) -> bool {
+    file_system(handle).is_some_and(|magic| REMOTE.contains(&magic))
+}
+
+#[cfg(target_os = "linux")]
+const REMOTE: [u32; 15] = [
+    0x6969,      // NFS
+    0x517b,      // SMB
+    0xfe53_4d42, // SMB 2
+    0xff53_4d42, // CIFS
+    0x6573_5546, // FUSE, virtiofs
+    0x0102_1997, // 9p
+    0x00c3_6400, // Ceph
+    0x5346_414f, // AFS
+    0x6b41_4653, // kAFS
+    0x7375_7245, // Coda
+    0x7461_636f, // OCFS2
+    0x0116_1970, // GFS2
+    0x0bd0_0bd0, // Lustre
+    0x786f_4256, // VirtualBox shared folders
+    0xbacb_acbc, // VMware shared folders
+];
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_local(_file: &File) -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_remote(_handle: impl AsFd) -> bool {
     false
 }
 

@@ -46,6 +46,25 @@ impl Skeleton {
         true
     }
 
+    /// Puts plain directories, owned and dated like `file`, above what stands at `path`: they need not exist on this
+    /// machine.
+    pub fn invent_above(&mut self, path: &Path, file: &Node) {
+        for above in path.ancestors().skip(1).filter(|above| above.parent().is_some()) {
+            let name = above.file_name().unwrap_or_default().as_bytes();
+            let directory = Node {
+                mode: 0o755,
+                uid: file.uid,
+                gid: file.gid,
+                user: file.user.clone(),
+                group: file.group.clone(),
+                mtime: file.mtime,
+                ctime: file.ctime,
+                ..Node::blank(name, NodeKind::Directory)
+            };
+            self.nodes.entry(above.to_owned()).or_insert(directory);
+        }
+    }
+
     /// Reads the metadata of the directories above what was inserted. One that is
     /// gone meanwhile is replaced by a stand-in: what was stored below it stays.
     pub fn complete(&mut self, names: &Names) -> Vec<Problem> {

@@ -158,6 +158,9 @@ pub struct ChangePolicy {
     pub ignore_inode: bool,
     /// Times of metadata change for reasons that do not matter here.
     pub ignore_ctime: bool,
+    /// The parent snapshot is of another host: it may be of other files. Where inode and times agree by
+    /// accident, the time of birth does not, and none of them is told in whole seconds only.
+    pub other_host: bool,
 }
 
 /// Why a file must be read again though the parent snapshot has it.
@@ -173,6 +176,8 @@ pub enum Reason {
     Ctime,
     /// Another file has its name.
     Inode,
+    /// Another host has a file there, and it cannot be told that it is this one.
+    Host,
     /// The parent snapshot could not be sure of it: it was young or changing then.
     Recheck,
     /// The parent snapshot has not all of it.
@@ -181,8 +186,16 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which they are looked for.
-    pub const ALL: [Self; 7] =
-        [Self::Kind, Self::Recheck, Self::Incomplete, Self::Size, Self::Mtime, Self::Inode, Self::Ctime];
+    pub const ALL: [Self; 8] = [
+        Self::Kind,
+        Self::Recheck,
+        Self::Incomplete,
+        Self::Size,
+        Self::Mtime,
+        Self::Inode,
+        Self::Ctime,
+        Self::Host,
+    ];
 
     /// In a few words, to stand after a count of files.
     pub fn words(self) -> &'static str {
@@ -192,6 +205,7 @@ impl Reason {
             Self::Mtime => "modification time differs",
             Self::Ctime => "change time differs",
             Self::Inode => "inode differs",
+            Self::Host => "known from another host only",
             Self::Recheck => "was written just before or during the last snapshot",
             Self::Incomplete => "was not stored whole last time",
         }
@@ -214,8 +228,17 @@ pub fn unchanged(node: &Node, stat: &Stat, policy: &ChangePolicy) -> Result<(), 
         Reason::Mtime => node.mtime == stat.mtime,
         Reason::Inode => policy.ignore_inode || node.inode == stat.inode,
         Reason::Ctime => policy.ignore_ctime || node.ctime == stat.ctime,
+        Reason::Host => !policy.other_host || is_the_same(node, stat),
     };
     Reason::ALL.into_iter().find(|r| !holds(*r)).map_or(Ok(()), Err)
+}
+
+/// Surely the same file, whoever looked at it: also its inode was made at the same moment, and the file
+/// system tells moments finer than seconds.
+fn is_the_same(node: &Node, stat: &Stat) -> bool {
+    let fine = |stamp: Stamp| stamp.nanos != 0;
+    let born = stat.btime.is_some_and(|born| fine(born) && node.btime == Some(born));
+    born && fine(stat.ctime) && node.ctime == stat.ctime && node.inode == stat.inode
 }
 
 #[cfg(test)]
@@ -248,7 +271,7 @@ mod tests {
             (later(&|s| s.ctime = other), Reason::Ctime),
             (later(&|s| s.inode += 1), Reason::Inode),
         ];
-        let lenient = ChangePolicy { ignore_inode: true, ignore_ctime: true };
+        let lenient = ChangePolicy { ignore_inode: true, ignore_ctime: true, other_host: false };
         for (changed, reason) in cases {
             assert_eq!(unchanged(&node, &changed, &strict), Err(reason));
             let excused = matches!(reason, Reason::Ctime | Reason::Inode);
@@ -263,6 +286,33 @@ mod tests {
         ] {
             let marked = Node { marks: mark, ..node.clone() };
             assert_eq!(unchanged(&marked, &stat, &lenient), Err(reason));
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_host_must_be_born_at_the_same_moment() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let at = At::of_path(file.path()).unwrap();
+        let (mut stat, mut node) = (at.stat().unwrap(), Node::blank(b"f", NodeKind::File));
+        let fine = Stamp { secs: 5, nanos: 7 };
+        (stat.btime, stat.ctime) = (Some(fine), fine);
+        crate::source::restat(&mut node, &stat, &Names::new());
+        for ignored in [false, true] {
+            let policy = ChangePolicy { ignore_inode: ignored, ignore_ctime: ignored, other_host: true };
+            assert_eq!(unchanged(&node, &stat, &policy), Ok(()));
+            let coarse = Stamp { secs: 5, nanos: 0 };
+            let cases: [(&str, &dyn Fn(&mut Stat, &mut Node)); 5] = [
+                ("born later", &|s, _| s.btime = Some(Stamp { nanos: 8, ..fine })),
+                ("not known", &|s, n| (s.btime, n.btime) = (None, None)),
+                ("by seconds", &|s, n| (s.btime, n.btime) = (Some(coarse), Some(coarse))),
+                ("ctime by seconds", &|s, n| (s.ctime, n.ctime) = (coarse, coarse)),
+                ("another inode", &|s, _| s.inode += 1),
+            ];
+            for (what, change) in cases {
+                let (mut stat, mut node) = (stat, node.clone());
+                change(&mut stat, &mut node);
+                assert!(unchanged(&node, &stat, &policy).is_err(), "{what}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 //! [`Problem`]. Links are not followed, so there are no circles.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use rustix::fs::{Dir, OFlags};
 
 use super::at::{At, shown};
-use super::exclude::{CACHE_SIGNATURE, CACHE_TAG, Exclude, Why};
+use super::exclude::{Exclude, Tag, Why};
 use super::measure::{Measure, measure};
 use super::meta::{Names, marks_for, node_of};
 use super::stack::Stack;
@@ -73,7 +73,7 @@ pub enum Event {
 /// Something that was left out, with its size as far as it was counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excluded {
-    /// Where it is. For [`Why::CacheTag`] the tagged directory, for
+    /// Where it is. For [`Why::CacheTag`] and [`Why::Tag`] the tagged directory, for
     /// [`Why::OtherFileSystem`] the mount point: they are stored, their content is not.
     pub path: PathBuf,
     /// Why.
@@ -192,11 +192,12 @@ impl<'a> Walk<'a> {
             }
             fine.is_ok()
         });
-        let tagged = self.context.exclude.caches() && is_tagged(&at, &fd, &names);
-        self.stack.enter(&at, fd, &stat, if tagged { vec![CACHE_TAG.into()] } else { names }, incomplete);
+        let tag = self.context.exclude.tags().iter().find(|tag| is_tagged(&at, &fd, &names, tag));
+        let names = tag.map_or(names, |tag| vec![tag.name.clone()]);
+        self.stack.enter(&at, fd, &stat, names, incomplete);
         self.pending.push_back(Event::EnterDir { at: at.clone(), stat, node });
-        if tagged {
-            self.leave_out(&at, &stat, Why::CacheTag);
+        if let Some(tag) = tag {
+            self.leave_out_content(&at, &stat, tag);
         }
     }
 
@@ -206,16 +207,22 @@ impl<'a> Walk<'a> {
         node
     }
 
+    /// All but the tag itself is left out of a directory.
+    fn leave_out_content(&mut self, at: &At, stat: &Stat, tag: &Tag) {
+        self.leave_out(at, stat, tag.why);
+        let kept = measure(&at.path().join(&tag.name), &mut self.budget);
+        if let Some(Event::Excluded(excluded)) = self.pending.back_mut() {
+            excluded.files = excluded.files.saturating_sub(kept.files);
+            excluded.bytes = excluded.bytes.saturating_sub(kept.bytes);
+        }
+    }
+
     fn leave_out(&mut self, at: &At, stat: &Stat, why: Why) {
-        let Measure { mut files, mut bytes, whole } = match why {
-            Why::Pattern | Why::CacheTag if stat.is_dir() => measure(at.path(), &mut self.budget),
+        let Measure { files, bytes, whole } = match why {
+            Why::Pattern | Why::CacheTag | Why::Tag if stat.is_dir() => measure(at.path(), &mut self.budget),
             Why::Own | Why::OtherFileSystem => Measure { files: 0, bytes: 0, whole: false },
             _ => Measure { files: 1, bytes: if stat.is_file() { stat.size } else { 0 }, whole: true },
         };
-        if why == Why::CacheTag {
-            files = files.saturating_sub(1); // the tag itself is stored
-            bytes = bytes.saturating_sub(tag_len(at));
-        }
         let path = at.path().to_owned();
         let is_dir = stat.is_dir();
         self.pending.push_back(Event::Excluded(Excluded { path, why, is_dir, files, bytes, whole }));
@@ -305,18 +312,15 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
-/// Does the directory say that it is a cache? By a regular file with the right first bytes.
-fn is_tagged(at: &At, fd: &OwnedFd, names: &[OsString]) -> bool {
-    let found = names.binary_search_by(|name| name.as_os_str().cmp(OsStr::new(CACHE_TAG))).is_ok();
+/// Does the directory say so? By anything of the tag's name or, if the tag has a header, by a regular file
+/// that begins with it.
+fn is_tagged(at: &At, fd: &OwnedFd, names: &[OsString], tag: &Tag) -> bool {
+    let found = names.binary_search_by(|name| name.as_os_str().cmp(&tag.name)).is_ok();
     let signed = || -> io::Result<bool> {
-        let tag = At::new(Arc::new(fd.try_clone()?), CACHE_TAG.into(), at.path().join(CACHE_TAG));
-        let file = std::fs::File::from(tag.open(OFlags::empty())?);
-        let mut head = [0; CACHE_SIGNATURE.len()];
-        Ok(Stat::of(&file)?.is_file() && file.read_exact_at(&mut head, 0).is_ok() && head == *CACHE_SIGNATURE)
+        let named = At::new(Arc::new(fd.try_clone()?), tag.name.clone(), at.path().join(&tag.name));
+        let file = std::fs::File::from(named.open(OFlags::empty())?);
+        let mut head = vec![0; tag.header.len()];
+        Ok(Stat::of(&file)?.is_file() && file.read_exact_at(&mut head, 0).is_ok() && head == tag.header)
     };
-    found && signed().unwrap_or(false)
-}
-
-fn tag_len(at: &At) -> u64 {
-    at.path().join(CACHE_TAG).symlink_metadata().map_or(0, |m| m.len())
+    found && (tag.header.is_empty() || signed().unwrap_or(false))
 }

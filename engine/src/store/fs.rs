@@ -62,6 +62,9 @@ pub trait OpenFile: Send {
     /// Its length when it was opened.
     fn size_bytes(&self) -> u64;
 
+    /// All of it is about to be read, once: what of it is not in memory now need not stay there.
+    fn pass_by(&mut self) {}
+
     /// Reads some bytes from `offset`; 0 is the end of the file.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
 

@@ -14,6 +14,7 @@
 //! * `remove` of an object that is not there succeeds.
 
 pub mod fs;
+pub mod limit;
 pub mod local;
 pub mod memory;
 pub mod os_fs;

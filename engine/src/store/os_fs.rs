@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 pub use self::publish::PublishBy;
 use super::fs::{Access, FileKind, FileStat, Fs, NewFile, OpenFile, not_a_file};
+use crate::pagecache::{self, Passing};
 
 /// The file system of this machine, and what it was found unable to do.
 #[derive(Debug)]
@@ -152,11 +153,24 @@ impl NewFile for File {
 struct Reading {
     file: File,
     size_bytes: u64,
+    passing: Passing,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.passing.finish(&self.file);
+    }
 }
 
 impl OpenFile for Reading {
     fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    fn pass_by(&mut self) {
+        if self.size_bytes >= pagecache::LEAST_BYTES {
+            self.passing.before(&self.file, self.size_bytes, 0..self.size_bytes);
+        }
     }
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -199,7 +213,7 @@ impl Fs for OsFs {
         if !known.is_file() {
             return Err(not_a_file());
         }
-        Ok(Box::new(Reading { size_bytes: known.len(), file }))
+        Ok(Box::new(Reading { size_bytes: known.len(), file, passing: Passing::default() }))
     }
 
     fn publish(&self, from: &Path, to: &Path, lock: &Path) -> io::Result<()> {

@@ -136,6 +136,7 @@ pub fn to(snapshot: SnapshotId, path: &[u8], target: &Path) -> RestoreOptions {
         dry_run: false,
         salvage: false,
         threads: 2,
+        limit: None,
     }
 }
 

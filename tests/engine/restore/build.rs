@@ -254,6 +254,7 @@ pub fn to(snapshot: SnapshotId, target: &Path) -> RestoreOptions {
         dry_run: false,
         salvage: false,
         threads: 2,
+        limit: None,
     }
 }
 

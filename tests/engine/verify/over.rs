@@ -35,6 +35,7 @@ fn back(id: SnapshotId, top: &Path) -> RestoreOptions {
         dry_run: false,
         salvage: false,
         threads: 2,
+        limit: None,
     }
 }
 

@@ -286,6 +286,7 @@ impl World {
             dry_run: false,
             salvage: false,
             threads: 1,
+            limit: None,
         };
         let report = restore::run(&repo, &options, &Silent)?;
         assert_eq!(report.problems, []);

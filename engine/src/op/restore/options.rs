@@ -1,11 +1,13 @@
 //! What a restore is asked for, and what it tells.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::error::Problem;
 use crate::id::SnapshotId;
+use crate::limit::Limiter;
 
 /// What becomes of files that are there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -52,6 +54,8 @@ pub struct RestoreOptions {
     pub salvage: bool,
     /// CPU threads; 0 = one for each core.
     pub threads: usize,
+    /// How fast files are written.
+    pub limit: Option<Arc<Limiter>>,
 }
 
 impl RestoreOptions {
@@ -70,6 +74,7 @@ impl RestoreOptions {
             dry_run: false,
             salvage: false,
             threads: 0,
+            limit: None,
         }
     }
 }

@@ -61,6 +61,9 @@ impl<'r> Sink<'r> {
     pub fn fetch(&self, dir: &Dir<'_>, piece: &Piece) -> Done<()> {
         let written = |done: std::io::Result<()>| done.map_err(|e| cannot("write the file", e));
         let reader = dir.run.reader;
+        if !matches!(piece.entry, Entry::Hole { .. }) {
+            await_turn(dir, piece);
+        }
         match &piece.entry {
             Entry::Chunk { id, len } => {
                 written(self.file().write_all_at(&reader.chunk(*id, *len)?, piece.offset))?;
@@ -81,6 +84,7 @@ impl<'r> Sink<'r> {
     pub fn reuse(&self, dir: &Dir<'_>, piece: &Piece) -> Done<bool> {
         let len = piece.entry.content_len();
         let Self::Sibling { temp, old: Some(old) } = self else { return Ok(true) };
+        await_turn(dir, piece);
         if let Err(error) = door::copy_range(&old.file, &temp.file, piece.offset, len) {
             if let full @ Trouble::Full(_) = cannot("write the file", error) {
                 return Err(full);
@@ -121,6 +125,13 @@ impl<'r> Sink<'r> {
                 task.written(&there.file, Some(&stat))
             }
         }
+    }
+}
+
+/// Files may be written only so fast.
+fn await_turn(dir: &Dir<'_>, piece: &Piece) {
+    if let Some(limit) = &dir.run.options.limit {
+        limit.take(usize::try_from(piece.entry.content_len()).unwrap_or(usize::MAX));
     }
 }
 

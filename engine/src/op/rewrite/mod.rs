@@ -42,6 +42,10 @@ pub struct RewriteOptions {
     pub excludes: Vec<String>,
     /// Files of such patterns.
     pub exclude_files: Vec<PathBuf>,
+    /// Patterns that do not mind case.
+    pub any_case_excludes: Vec<String>,
+    /// Files of such patterns.
+    pub any_case_exclude_files: Vec<PathBuf>,
     /// Forget the snapshots that were rewritten.
     pub forget: bool,
     /// Find out what would be left out; write nothing.
@@ -83,9 +87,12 @@ pub fn run(repo: &Repository, options: &RewriteOptions, progress: &dyn Progress)
     let exclude = Exclude::new(&ExcludeOptions {
         patterns: options.excludes.clone(),
         files: options.exclude_files.clone(),
+        any_case: options.any_case_excludes.clone(),
+        any_case_files: options.any_case_exclude_files.clone(),
         ..ExcludeOptions::default()
     })?;
-    if options.excludes.is_empty() && options.exclude_files.is_empty() {
+    let any = [&options.excludes, &options.any_case_excludes].iter().any(|patterns| !patterns.is_empty());
+    if !any && options.exclude_files.is_empty() && options.any_case_exclude_files.is_empty() {
         return Err(Error::Usage("nothing says what to leave out".into()));
     }
     progress.phase("reading snapshots", None, None);

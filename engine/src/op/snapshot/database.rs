@@ -16,7 +16,7 @@ use crate::format::wire::{Extension, encode};
 use crate::source::sqlite::{
     Captor, Image, NotCaptured, SqliteMode, SqliteOptions, UNITS_FROM_BYTES, belongs_to, wal_bytes_of,
 };
-use crate::source::{At, Change, Segment, SourceFile, Stat, is_sqlite_header, restat, shown};
+use crate::source::{At, Change, Segment, SourceFile, Stat, Stream, is_sqlite_header, restat, shown};
 
 /// Where a file's content comes from.
 #[allow(clippy::large_enum_variant, reason = "one for each file at hand, and most are the large one")]
@@ -25,6 +25,8 @@ pub enum Source {
     File(SourceFile),
     /// A consistent image of the database that it is.
     Image(Box<Image>),
+    /// Bytes from a pipe.
+    Stream(Box<Stream>),
 }
 
 impl Source {
@@ -33,7 +35,19 @@ impl Source {
         match self {
             Self::File(file) => file.size(),
             Self::Image(image) => image.size(),
+            Self::Stream(stream) => stream.size(),
         }
+    }
+
+    /// Its first bytes, if it has at least `least` of them.
+    pub fn first<const N: usize>(&self, least: u64) -> Option<[u8; N]> {
+        let mut first = [0; N];
+        if let Self::Stream(stream) = self {
+            let ahead = stream.ahead(usize::try_from(least).ok()?.max(N));
+            first.copy_from_slice(ahead.get(..N).filter(|_| ahead.len() as u64 >= least)?);
+            return Some(first);
+        }
+        (self.size() >= least && matches!(self.read_at(0, &mut first), Ok(got) if got == N)).then_some(first)
     }
 
     /// Data and holes, in order, covering `0..size`.
@@ -41,14 +55,16 @@ impl Source {
         match self {
             Self::File(file) => file.segments(),
             Self::Image(image) => image.segments(),
+            Self::Stream(stream) => vec![Segment::Data { offset: 0, len: stream.size() }],
         }
     }
 
-    /// As [`SourceFile::read_at`].
+    /// As [`SourceFile::read_at`]; of a stream, fewer bytes than asked for are its end.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, Problem> {
         match self {
             Self::File(file) => file.read_at(offset, out),
             Self::Image(image) => image.read_at(offset, out),
+            Self::Stream(stream) => stream.read_at(offset, out),
         }
     }
 
@@ -57,6 +73,7 @@ impl Source {
         match self {
             Self::File(file) => file.path(),
             Self::Image(image) => image.path(),
+            Self::Stream(stream) => stream.path(),
         }
     }
 
@@ -65,11 +82,26 @@ impl Source {
         matches!(self, Self::Image(_))
     }
 
+    /// The device it is read from; none of what comes out of a pipe.
+    pub fn device(&self) -> Option<u64> {
+        match self {
+            Self::File(file) => Some(file.stat().device),
+            Self::Image(image) => Some(image.stat().device),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// Is it of unknown length, to be read once?
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
     /// To be asked after the last read: did a change meanwhile spoil what was read?
     pub fn verify(&mut self) -> Option<Change> {
         match self {
             Self::File(file) => file.verify_unchanged(file.stat()),
             Self::Image(image) => image.close(),
+            Self::Stream(_) => None,
         }
     }
 }

@@ -27,7 +27,7 @@ mod tally;
 mod units;
 
 pub use ancestry::Named;
-pub use options::{Parent, SnapshotOptions, SnapshotReport};
+pub use options::{Parent, SnapshotOptions, SnapshotReport, StreamOptions};
 pub use seams::table_of;
 
 use std::os::unix::ffi::OsStrExt;
@@ -50,16 +50,22 @@ const IN_FLIGHT_BYTES: u64 = 64 << 20;
 /// A run that a prune overtook begins anew so many times; what it stored is adopted.
 const ATTEMPTS: usize = 3;
 
+/// Paths recorded in a snapshot, in bytes; all of it must stay well within its limit of 16 MiB.
+const RECORDED_BYTES: usize = 4 << 20;
+/// What a path takes beside its bytes, at most.
+const PATH_COST: usize = 9;
+
 /// Takes a snapshot. Files that cannot be read are problems in the report; an error means that
 /// there is no snapshot.
 pub fn run(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress) -> Result<SnapshotReport> {
-    if options.paths.is_empty() {
+    if options.paths.is_empty() && options.stream.is_none() {
         return Err(Error::Usage("nothing to snapshot: name at least one path".into()));
     }
     let mut attempt = 1;
     loop {
         match run_once(repo, options, progress) {
-            Err(Error::Overtaken { what }) if attempt < ATTEMPTS => {
+            // What came out of a pipe does not come again.
+            Err(Error::Overtaken { what }) if attempt < ATTEMPTS && options.stream.is_none() => {
                 progress
                     .note(&format!("another run removed data this one relied on ({what}); going on anew"));
                 attempt += 1;
@@ -130,6 +136,7 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
     Ok(SnapshotReport {
         snapshot: id,
         parent: parent_id,
+        parent_host: parent.other_host().map(str::to_owned),
         dry_run: options.dry_run,
         files_new: counts.files_new,
         files_changed: counts.files_changed,
@@ -157,11 +164,26 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
 /// The arguments, absolute and without `.` and `..`, sorted: what the snapshot records and by
 /// what its successor finds it.
 fn recorded_paths(options: &SnapshotOptions) -> Vec<Bytes> {
+    let given = options.stream.as_ref().map_or(&options.paths[..], |s| std::slice::from_ref(&s.path));
     let mut paths: Vec<Bytes> =
-        options.paths.iter().map(|p| Bytes::from(absolute(&options.cwd, p).as_os_str().as_bytes())).collect();
+        given.iter().map(|p| Bytes::from(absolute(&options.cwd, p).as_os_str().as_bytes())).collect();
     paths.sort();
     paths.dedup();
+    shorten(&mut paths, RECORDED_BYTES);
     paths
+}
+
+/// Paths that take more than `limit` bytes are recorded by the directories above them: a list of a million
+/// files must not make the snapshot too large to be one. What is stored is still what was listed.
+fn shorten(paths: &mut Vec<Bytes>, limit: usize) {
+    while paths.len() > 1 && paths.iter().map(|path| path.len() + PATH_COST).sum::<usize>() > limit {
+        for path in paths.iter_mut() {
+            let above = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0).max(1);
+            *path = Bytes::from(&path[..above]);
+        }
+        paths.sort();
+        paths.dedup();
+    }
 }
 
 fn absolute(cwd: &Path, path: &Path) -> PathBuf {
@@ -190,5 +212,17 @@ mod tests {
         let paths: Vec<_> =
             recorded_paths(&options).iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
         assert_eq!(paths, ["/home", "/home/u/a/x", "/srv/m"]);
+    }
+
+    #[test]
+    fn a_list_too_long_to_record_is_recorded_by_directories() {
+        let mut paths: Vec<Bytes> =
+            (0..300).map(|n| Bytes::from(format!("/d/{}/f{n}", n % 3).as_bytes())).collect();
+        shorten(&mut paths, 300 * (9 + PATH_COST));
+        assert_eq!(paths.len(), 300, "it fits");
+        shorten(&mut paths, 300);
+        assert_eq!(paths, ["/d/0", "/d/1", "/d/2"].map(|p| Bytes::from(p.as_bytes())));
+        shorten(&mut paths, 1);
+        assert_eq!(paths, [Bytes::from(&b"/d"[..])]);
     }
 }

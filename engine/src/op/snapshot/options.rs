@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::ancestry::Named;
 use crate::error::Problem;
 use crate::id::SnapshotId;
+use crate::limit::Limiter;
 use crate::source::sqlite::SqliteOptions;
+use crate::source::stream::Tap;
 
 /// Which snapshot to compare with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,17 +25,36 @@ pub enum Parent {
     None,
 }
 
+/// Bytes from a pipe, to be stored as a file.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// Absolute path of that file. Its directories need not exist.
+    pub path: PathBuf,
+    /// Where the bytes come from.
+    pub tap: Tap,
+}
+
 /// What to take and how.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotOptions {
-    /// What to take; relative ones from `cwd`.
+    /// What to take; relative ones from `cwd`. Nothing, if there is a `stream`.
     pub paths: Vec<PathBuf>,
+    /// Take this instead of files.
+    pub stream: Option<StreamOptions>,
     /// Where relative paths begin.
     pub cwd: PathBuf,
     /// Patterns to leave out, in the syntax of gitignore.
     pub excludes: Vec<String>,
     /// Files of such patterns.
     pub exclude_files: Vec<PathBuf>,
+    /// Patterns to leave out that do not mind case.
+    pub any_case_excludes: Vec<String>,
+    /// Files of such patterns.
+    pub any_case_exclude_files: Vec<PathBuf>,
+    /// Leave out the content of directories that hold one of these: `NAME` or `NAME:HEADER`.
+    pub exclude_if_present: Vec<String>,
+    /// Leave out files longer than this.
+    pub exclude_larger_than: Option<u64>,
     /// Leave out directories that are tagged as caches.
     pub exclude_caches: bool,
     /// Stay on the file system of each path.
@@ -64,6 +86,10 @@ pub struct SnapshotOptions {
     pub time_ns: Option<i64>,
     /// Distance of the wall clock from UTC, for printing.
     pub utc_offset_secs: i32,
+    /// Files read at once; 0 = as the device allows.
+    pub readers: usize,
+    /// How fast files are read at most.
+    pub read_limit: Option<Arc<Limiter>>,
     /// CPU threads; 0 = one for each core.
     pub threads: usize,
 }
@@ -75,6 +101,8 @@ pub struct SnapshotReport {
     pub snapshot: Option<SnapshotId>,
     /// What it was compared with.
     pub parent: Option<SnapshotId>,
+    /// The host that made it, if there was none of this host.
+    pub parent_host: Option<String>,
     /// Nothing was written.
     pub dry_run: bool,
     /// Files without a counterpart in the parent.

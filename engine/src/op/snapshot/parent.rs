@@ -33,6 +33,7 @@ pub type Children = HashMap<Bytes, Node>;
 /// The parent of a run.
 pub struct ParentSnapshot {
     snapshot: Option<Snapshot>,
+    other_host: Option<String>,
     vouched: bool,
     reader: Reader,
 }
@@ -52,8 +53,18 @@ impl ParentSnapshot {
             Parent::Automatic => newest(session, host, paths)?,
             Parent::None => None,
         };
-        let vouched = snapshot.as_ref().is_some_and(|s| session.index().vouches_for(&s.id));
-        Ok(Self { snapshot, vouched, reader })
+        // A run that relies on its parent without look-ups begins anew when that is forgotten meanwhile. A stream
+        // cannot, and gains little: it is read in any case.
+        let trusted = options.stream.is_none();
+        let vouched = trusted && snapshot.as_ref().is_some_and(|s| session.index().vouches_for(&s.id));
+        let of_other = |s: &&Snapshot| options.parent == Parent::Automatic && s.record.host.0 != host;
+        let other_host = snapshot.as_ref().filter(of_other).map(|s| s.record.host.0.clone());
+        Ok(Self { snapshot, other_host, vouched, reader })
+    }
+
+    /// The host that made it, if that is another and nobody asked for it.
+    pub fn other_host(&self) -> Option<&str> {
+        self.other_host.as_deref()
     }
 
     /// Its id.

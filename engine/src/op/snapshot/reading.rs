@@ -21,8 +21,10 @@ use crate::format::tree::{
     CAPTURE_PLAIN, CAPTURE_PLAIN_LIVE, CAPTURE_SQLITE, MARK_CHANGED, MARK_INCOMPLETE, MARK_RECHECK, Node,
 };
 use crate::id::BlobId;
+use crate::limit::{self, Limiter};
 use crate::progress::Progress;
 use crate::repo::session::{Neighbours, Session};
+use crate::source::gates::Gates;
 use crate::source::sqlite::{SqliteMode, SqliteOptions, has_foreign_log};
 use crate::source::{
     At, Names, Segment, SourceFile, Stat, is_sqlite_header, live_journals, marks_for, restat, shown,
@@ -92,7 +94,25 @@ pub struct Tools<'a> {
     pub cutter: &'a Cutter,
     pub names: &'a Names,
     pub sqlite: &'a SqliteOptions,
+    pub gates: &'a Gates,
+    pub read_limit: Option<&'a Limiter>,
     pub progress: &'a dyn Progress,
+}
+
+impl Tools<'_> {
+    /// As [`Source::read_at`], when it is this file's turn and as fast as allowed.
+    pub fn read_at(
+        &self,
+        at: &At,
+        source: &Source,
+        offset: u64,
+        out: &mut [u8],
+    ) -> std::result::Result<usize, Problem> {
+        let _pass = source.device().map(|device| self.gates.pass(at, device));
+        limit::by_pieces(self.read_limit, out.len(), |range| {
+            source.read_at(offset + range.start as u64, &mut out[range])
+        })
+    }
 }
 
 /// The result of a worker's task; of one that panics, an error: the conductor waits for an answer
@@ -110,6 +130,7 @@ pub fn open(
     whole: bool,
 ) -> std::result::Result<(ToRead, Source), Box<Outcome>> {
     let looked_ns = tools.session.repo().surroundings().clock.now_ns();
+    let _pass = tools.gates.pass(&file.at, file.stat.device);
     match SourceFile::open(&file.at, &file.stat) {
         Ok(source) => {
             file.node.marks |= marks_for(source.stat(), looked_ns);
@@ -140,7 +161,7 @@ pub fn close(
     node.capture = match source {
         Source::Image(_) => CAPTURE_SQLITE,
         Source::File(_) if live.is_some() || was_live => CAPTURE_PLAIN_LIVE,
-        Source::File(_) => CAPTURE_PLAIN,
+        Source::File(_) | Source::Stream(_) => CAPTURE_PLAIN,
     };
     node.seams = seams.filter(|_| complete);
     problems.extend(live.into_iter().chain(refused));
@@ -238,7 +259,7 @@ fn read_whole(
         // The file may have grown since the walk; what the walk promised bounds the buffer.
         let len = usize::try_from(len.min(2 * WHOLE_FILE_BYTES)).unwrap_or(usize::MAX);
         buffer.resize(len, 0);
-        let got = match source.read_at(offset, buffer) {
+        let got = match tools.read_at(&file.at, &source, offset, buffer) {
             Ok(got) => got,
             Err(problem) => {
                 problems.push(problem);

@@ -11,8 +11,8 @@ use crate::id::{BlobKind, BlobRef, ObjectName, PackId};
 use crate::progress::{Progress, Silent};
 use crate::repo::frames;
 use crate::repo::holdings::Holdings;
-use crate::repo::index::inventory::FrameRow;
 use crate::repo::index::Place;
+use crate::repo::index::inventory::FrameRow;
 use crate::repo::loom::{Failure, Pin};
 use crate::repo::plain::Plain;
 

@@ -54,8 +54,8 @@ pub fn reason_to_read(
         (Some(then), Some(now)) => {
             then.size == now.size
                 && then.mtime == now.mtime
-                && (policy.ignore_ctime || then.ctime == now.ctime)
-                && (policy.ignore_inode || then.inode == now.inode)
+                && (policy.ignore_ctime && !policy.other_host || then.ctime == now.ctime)
+                && (policy.ignore_inode && !policy.other_host || then.inode == now.inode)
         }
         _ => false,
     };

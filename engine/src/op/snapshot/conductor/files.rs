@@ -197,7 +197,7 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    fn settle_large(&mut self, number: u64, hands: &Hands<'_, '_>) -> Result<()> {
+    pub(super) fn settle_large(&mut self, number: u64, hands: &Hands<'_, '_>) -> Result<()> {
         if self.large.get(&number).is_some_and(LargeFile::is_done)
             && let Some(large) = self.large.remove(&number)
         {

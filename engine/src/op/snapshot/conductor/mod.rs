@@ -1,6 +1,7 @@
 //! Walks the source, hands out work, and takes in results: one thread, all state its own.
 
 mod files;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,11 +18,12 @@ use super::parent::{Children, ParentSnapshot};
 use super::reading::{Outcome, ToRead, Tools};
 use super::tally::Tally;
 use crate::chunk::Cutter;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::tree::{Node, NodeKind};
 use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repo::session::Session;
+use crate::source::gates::Gates;
 use crate::source::{
     ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Skeleton, Stored, Walk, WalkContext,
     Why,
@@ -95,7 +97,11 @@ impl<'a> Conductor<'a> {
         let exclude = Exclude::new(&ExcludeOptions {
             patterns: options.excludes.clone(),
             files: options.exclude_files.clone(),
+            any_case: options.any_case_excludes.clone(),
+            any_case_files: options.any_case_exclude_files.clone(),
             caches: options.exclude_caches,
+            if_present: options.exclude_if_present.clone(),
+            larger_than: options.exclude_larger_than,
             one_file_system: options.one_file_system,
             own: own.collect(),
         })?;
@@ -113,7 +119,11 @@ impl<'a> Conductor<'a> {
             progress,
             context,
             names: Names::new(),
-            policy: ChangePolicy { ignore_inode: options.ignore_inode, ignore_ctime: options.ignore_ctime },
+            policy: ChangePolicy {
+                ignore_inode: options.ignore_inode,
+                ignore_ctime: options.ignore_ctime,
+                other_host: parent.other_host().is_some(),
+            },
             builder: Builder::default(),
             levels: Vec::new(),
             tally: Tally::default(),
@@ -140,12 +150,15 @@ impl<'a> Conductor<'a> {
     /// Walks all roots, and where asked what links lead to outside of them; gives the tree of `/`.
     pub fn walk(&mut self, pool: &ThreadPool, cutter: &Cutter) -> Result<BlobId> {
         let names = Names::new();
+        let gates = Gates::new(self.options.readers);
         let tools = Tools {
             session: self.session,
             ancestry: self.ancestry,
             cutter,
             names: &names,
             sqlite: &self.options.sqlite,
+            gates: &gates,
+            read_limit: self.options.read_limit.as_deref(),
             progress: self.progress,
         };
         let windows = Windows::new();
@@ -153,13 +166,22 @@ impl<'a> Conductor<'a> {
             let (sender, receiver) = channel();
             let reader = LargeReader { tools: &tools, pool, windows };
             let hands = Hands { tools: &tools, reader, sender, receiver };
-            self.walk_roots(&hands, scope)
+            match &self.options.stream {
+                Some(stream) => self.read_stream(stream, &hands, scope),
+                None => self.walk_roots(&hands, scope),
+            }
         })
     }
 
     fn walk_roots<'s, 't: 's>(&mut self, hands: &Hands<'t, '_>, scope: &rayon::Scope<'s>) -> Result<BlobId> {
         let mut plan = Plan::new();
         let mut added = plan.add(&self.options.paths, &self.options.cwd);
+        if added.roots.is_empty()
+            && plan.links().next().is_none()
+            && let Some(first) = added.problems.first()
+        {
+            return Err(Error::NothingThere { first: first.to_string(), more: added.problems.len() - 1 });
+        }
         loop {
             added.problems.drain(..).for_each(|p| self.tally.problem(p, self.progress));
             let stored_roots: BTreeSet<PathBuf> = plan.roots().map(Path::to_owned).collect();
@@ -190,6 +212,11 @@ impl<'a> Conductor<'a> {
         }
         let found = found.into_iter().chain(skeleton.complete(&self.names));
         found.for_each(|p| self.tally.problem(p, self.progress));
+        self.build(skeleton)
+    }
+
+    /// The tree of `/`.
+    fn build(&mut self, skeleton: Skeleton) -> Result<BlobId> {
         let session = self.session;
         let mut trees = 0;
         let root = skeleton.build(|_, nodes| {
@@ -273,7 +300,7 @@ impl<'a> Conductor<'a> {
             Event::Excluded(excluded) => {
                 self.excluded.0 += 1;
                 self.excluded.1 += excluded.bytes;
-                if matches!(excluded.why, Why::CacheTag | Why::OtherFileSystem) {
+                if matches!(excluded.why, Why::CacheTag | Why::Tag | Why::OtherFileSystem) {
                     self.left_out.insert(excluded.path);
                 }
             }

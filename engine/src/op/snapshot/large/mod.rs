@@ -25,7 +25,7 @@ use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
 use super::seams::{ENOUGH_BYTES, Layout};
 use crate::error::{Error, Problem, Result};
-use crate::format::content::Entry;
+use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::Node;
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::repo::renew::OldLists;
@@ -190,6 +190,9 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         if let Some(paged) = paged {
             self.finish_units(paged, &results, scope);
         }
+        if large.source.is_stream() {
+            large.file.node.size = large.source.size();
+        }
         if large.source.is_image() && large.complete {
             // Its locks and temporary files are let go of now, not when all is stored.
             large.change = large.source.verify();
@@ -199,10 +202,8 @@ impl<'t, 'a> LargeReader<'t, 'a> {
 
     /// If it is a database of some size.
     fn paged(&self, large: &LargeFile) -> Option<Paged<'a>> {
-        let mut first = [0; HEADER_BYTES];
-        let is_paged = large.source.size() >= UNITS_FROM_BYTES
-            && large.source.read_at(0, &mut first).is_ok()
-            && Header::parse(&first).is_some();
+        let first = large.source.first::<HEADER_BYTES>(UNITS_FROM_BYTES);
+        let is_paged = first.is_some_and(|first| Header::parse(&first).is_some());
         is_paged.then(|| Paged::new(self.tools.session.repo().config().sqlite_unit_bytes))
     }
 
@@ -213,7 +214,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         number: u64,
         large: &mut LargeFile,
         offset: u64,
-        len: u64,
+        mut len: u64,
         before: &Before<'_>,
         kin: &mut Option<Arc<Kin<'a>>>,
         done: &Sender<F>,
@@ -234,15 +235,35 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             let left = len - start - held as u64;
             let fresh = usize::try_from(left.min(WINDOW_BYTES as u64)).unwrap_or(WINDOW_BYTES);
             let buffer = window.room(held + fresh);
-            if let Err(problem) = large.source.read_at(offset + start + held as u64, &mut buffer[held..]) {
-                // What was read before is whole; what stands in the window is stored as it is.
-                large.problems.push(problem);
-                let rest = std::iter::once(0..held).filter(|r| !r.is_empty()).collect();
-                self.spawn(number, large, window, offset + start, kin, rest, done, wrap, scope);
-                return Ok(false);
+            let from = offset + start + held as u64;
+            let fresh = match self.tools.read_at(&large.file.at, &large.source, from, &mut buffer[held..]) {
+                Ok(got) if large.source.is_stream() && got < fresh => {
+                    // Here it ends: how the last window is to be cut is known only now.
+                    len = start + (held + got) as u64;
+                    large.layout = Layout::opaque(len);
+                    regions = large.layout.within(offset, len);
+                    got
+                }
+                Ok(_) => fresh,
+                Err(problem) if large.source.is_stream() => return Err(self.torn(problem)),
+                Err(problem) => {
+                    // What was read before is whole; what stands in the window is stored as it is.
+                    large.problems.push(problem);
+                    let rest = std::iter::once(0..held).filter(|r| !r.is_empty()).collect();
+                    self.spawn(number, large, window, offset + start, kin, rest, done, wrap, scope);
+                    return Ok(false);
+                }
+            };
+            if len <= INLINE_BYTES as u64 && large.source.is_stream() {
+                let bytes = buffer[..fresh].into();
+                large.read_bytes += fresh as u64;
+                large.parts.extend((fresh > 0).then_some(Part::Entry(Entry::Inline { bytes })));
+                return Ok(true);
             }
             if offset == 0 && start == 0 && held == 0 {
-                large.live = reading::live_bytes(self.tools, &large.file.at, &buffer[..fresh.min(100)]);
+                if !large.source.is_stream() {
+                    large.live = reading::live_bytes(self.tools, &large.file.at, &buffer[..fresh.min(100)]);
+                }
                 large.layout =
                     Layout::of(&buffer[..fresh], large.source.size(), cutter.params(), self.tools.session)?;
                 regions = large.layout.within(offset, len);
@@ -292,6 +313,12 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             start += last as u64;
             window = next;
         }
+    }
+
+    /// A stream that cannot be read to its end is no file: it ends the run, as a stop does.
+    fn torn(&self, problem: Problem) -> Error {
+        let stopped = self.tools.progress.check().err();
+        stopped.unwrap_or(Error::Stream { stream: problem.path, reason: problem.message })
     }
 
     /// Is a chunk of the parent still in the repository?

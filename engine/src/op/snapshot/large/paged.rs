@@ -50,18 +50,29 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         't: 's,
         F: Send + 's,
     {
-        let (mut at, end) = (offset, offset + len);
+        let (mut at, mut end) = (offset, offset + len);
         let mut window = self.windows.take();
         while at < end {
             self.tools.progress.check()?;
             // Whole units, but for the first and the last of a stretch.
             let whole = WINDOW_BYTES as u64 / paged.unit * paged.unit;
-            let stop = (at / paged.unit * paged.unit + whole.max(paged.unit)).min(end);
+            let mut stop = (at / paged.unit * paged.unit + whole.max(paged.unit)).min(end);
             let buffer = window.room(usize::try_from(stop - at).unwrap_or(usize::MAX));
-            if let Err(problem) = large.source.read_at(at, buffer) {
-                large.problems.push(problem);
-                return Ok(false);
+            let got = match self.tools.read_at(&large.file.at, &large.source, at, buffer) {
+                Ok(got) => got,
+                Err(problem) if large.source.is_stream() => return Err(self.torn(problem)),
+                Err(problem) => {
+                    large.problems.push(problem);
+                    return Ok(false);
+                }
+            };
+            if large.source.is_stream() && got < buffer.len() {
+                (stop, end) = (at + got as u64, at + got as u64);
+                if got == 0 {
+                    break;
+                }
             }
+            let buffer = &buffer[..usize::try_from(stop - at).unwrap_or(usize::MAX)];
             large.read_bytes += buffer.len() as u64;
             self.tools.progress.advance(0, buffer.len() as u64);
             let mut units = Vec::new();
@@ -75,7 +86,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             let ids: Vec<BlobId> = self.pool.install(|| {
                 units.par_iter().map(|(_, bytes)| repo.blob_id(BlobKind::Chunk, bytes)).collect()
             });
-            if at == 0 {
+            if at == 0 && !large.source.is_stream() {
                 large.live =
                     reading::live_bytes(self.tools, &large.file.at, &buffer[..buffer.len().min(100)]);
             }

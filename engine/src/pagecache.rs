@@ -1,0 +1,194 @@
+//! What is read once leaves no trace in the system's page cache.
+//!
+//! A snapshot reads files that others work with. A page that was in memory before is somebody's: it stays. One
+//! that came only because it was read here goes again, so that a large model on its way to the
+//! repository does not push a serving one out of memory.
+//!
+//! By windows of [`WINDOW_BYTES`]: before a window is read it is looked at, and those after it as
+//! well, since the system reads ahead; once the reader has moved on, what was not there before is given
+//! back. A page that another process maps meanwhile is kept by the system. Where it cannot be told what
+//! is in memory (somebody else's file, no such call), all counts as being there. Memory: the ranges of
+//! a few windows.
+//!
+//! Cost: three calls for 8 MiB, some hundredth of the time in which they are read from memory.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+
+use memmap2::MmapOptions;
+
+/// Files at least this long are watched.
+pub const LEAST_BYTES: u64 = 4 << 20;
+/// Looked at and given back at a time.
+pub const WINDOW_BYTES: u64 = 8 << 20;
+/// Windows looked at beyond the one at hand. A system that was told that a file is read in sequence reads up to
+/// twice the device's `read_ahead_kb` ahead, and begins anew before it is there; 8 MiB is a large one.
+const AHEAD: u64 = 6;
+
+/// A file that is being read from front to back, once.
+#[derive(Debug, Default)]
+pub struct Passing {
+    /// Windows looked at and not done with: what of them was not in memory.
+    windows: BTreeMap<u64, Vec<Range<u64>>>,
+    /// Windows before this one are done with.
+    done: u64,
+}
+
+impl Passing {
+    /// To be called before bytes of `range` are read.
+    pub fn before(&mut self, file: &File, size: u64, range: Range<u64>) {
+        let last = range.end.saturating_sub(1).max(range.start) / WINDOW_BYTES;
+        for window in (range.start / WINDOW_BYTES).max(self.done)..=last + AHEAD {
+            let start = window * WINDOW_BYTES;
+            if start < size {
+                let end = (start + WINDOW_BYTES).min(size);
+                self.windows.entry(window).or_insert_with(|| absent(file, start..end));
+            }
+        }
+    }
+
+    /// To be called after bytes up to `end` were read: gives back what lies in windows before the one
+    /// that was read last.
+    pub fn after(&mut self, file: &File, end: u64) {
+        let current = end.saturating_sub(1) / WINDOW_BYTES;
+        while let Some(entry) = self.windows.first_entry().filter(|entry| *entry.key() < current) {
+            self.done = entry.key() + 1;
+            give_back(file, entry.remove());
+        }
+    }
+
+    /// To be called at the end, when nothing of the file is mapped any more.
+    pub fn finish(&mut self, file: &File) {
+        while let Some((window, ranges)) = self.windows.pop_first() {
+            self.done = window + 1;
+            give_back(file, ranges);
+        }
+    }
+}
+
+/// Bytes of `range`, which begins at a page, that are not in memory, by whole pages. None where that
+/// cannot be told.
+#[cfg(target_os = "linux")]
+pub fn absent(file: &File, range: Range<u64>) -> Vec<Range<u64>> {
+    // SAFETY: asks for a constant.
+    let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return Vec::new() };
+    let Ok(len) = usize::try_from(range.end - range.start) else { return Vec::new() };
+    if len == 0 || page == 0 {
+        return Vec::new();
+    }
+    // SAFETY: nothing is ever read through this mapping: it only tells the system which bytes are meant.
+    let Ok(map) = (unsafe { MmapOptions::new().offset(range.start).len(len).map(file) }) else {
+        return Vec::new();
+    };
+    let mut resident = vec![0_u8; len.div_ceil(page)];
+    // SAFETY: the mapping has `len` bytes from a page's beginning, and `resident` a byte for each of its pages.
+    let told = unsafe { libc::mincore(map.as_ptr().cast_mut().cast(), len, resident.as_mut_ptr().cast()) };
+    if told != 0 {
+        return Vec::new();
+    }
+    let mut found: Vec<Range<u64>> = Vec::new();
+    for (number, _) in resident.iter().enumerate().filter(|(_, state)| **state & 1 == 0) {
+        let start = range.start + (number * page) as u64;
+        let end = start + page as u64;
+        match found.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => found.push(start..end),
+        }
+    }
+    found
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn absent(_file: &File, _range: Range<u64>) -> Vec<Range<u64>> {
+    Vec::new()
+}
+
+#[cfg(target_os = "linux")]
+fn give_back(file: &File, ranges: impl IntoIterator<Item = Range<u64>>) {
+    for range in ranges {
+        let len = std::num::NonZeroU64::new(range.end - range.start);
+        // Only advice: what it is worth does not depend on being taken.
+        let _ = rustix::fs::fadvise(file, range.start, len, rustix::fs::Advice::DontNeed);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_back(_file: &File, _ranges: impl IntoIterator<Item = Range<u64>>) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A file of which nothing is in memory; `None` where the file system keeps it there (tmpfs).
+    #[allow(clippy::print_stderr, reason = "says why a test could not run here")]
+    fn cold(len: u64) -> Option<tempfile::NamedTempFile> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let piece: Vec<u8> = (0..MIB).map(|i| (i % 251) as u8).collect();
+        (0..len.div_ceil(MIB)).for_each(|_| file.write_all(&piece).unwrap());
+        file.as_file().set_len(len).unwrap();
+        file.as_file().sync_all().unwrap();
+        give_back(file.as_file(), Some(0..len.next_multiple_of(1 << 16)));
+        let gone = bytes(&absent(file.as_file(), 0..len)) >= len;
+        if !gone {
+            eprintln!("skipped: this file system keeps its files in memory");
+        }
+        gone.then_some(file)
+    }
+
+    fn bytes(ranges: &[Range<u64>]) -> u64 {
+        ranges.iter().map(|range| range.end - range.start).sum()
+    }
+
+    fn read(file: &File, range: Range<u64>) {
+        let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap()];
+        file.read_exact_at(&mut buffer, range.start).unwrap();
+    }
+
+    /// Reads all of it in steps that fit no window.
+    fn pass(file: &File, len: u64) {
+        let mut passing = Passing::default();
+        let mut at = 0;
+        while at < len {
+            let end = (at + 5 * MIB + 17).min(len);
+            passing.before(file, len, at..end);
+            read(file, at..end);
+            passing.after(file, end);
+            at = end;
+        }
+        passing.finish(file);
+    }
+
+    #[test]
+    fn what_was_not_in_memory_is_not_there_afterwards() {
+        let len = 41 * MIB + 5000;
+        let Some(file) = cold(len) else { return };
+        pass(file.as_file(), len);
+        let left = len.saturating_sub(bytes(&absent(file.as_file(), 0..len)));
+        assert_eq!(left, 0, "bytes left in memory");
+        // The same without: else nothing was shown.
+        read(file.as_file(), 0..len);
+        assert_eq!(bytes(&absent(file.as_file(), 0..len)), 0);
+    }
+
+    #[test]
+    fn what_was_in_memory_stays() {
+        let len = 24 * MIB;
+        let Some(file) = cold(len) else { return };
+        // Random, so that little is read ahead.
+        let _ = rustix::fs::fadvise(file.as_file(), 0, None, rustix::fs::Advice::Random);
+        let used = [0..MIB, 9 * MIB..10 * MIB, 23 * MIB..len];
+        used.iter().for_each(|range| read(file.as_file(), range.clone()));
+        let before = absent(file.as_file(), 0..len);
+        pass(file.as_file(), len);
+        for range in &used {
+            assert_eq!(absent(file.as_file(), range.clone()), [], "{range:?} was in use");
+        }
+        assert_eq!(absent(file.as_file(), 0..len), before);
+    }
+}
