@@ -34,6 +34,10 @@ pub fn cure(error: &Error) -> Option<String> {
         Error::Usage(what) if what.ends_with("is a directory") => {
             "--archive tar writes a directory to standard output; `ballast restore` puts it in its place"
         }
+        Error::Usage(what) if what.starts_with("--delete would") => {
+            "name the directory that belongs there: latest:/srv -t /srv; \
+             if its loss is meant, empty it first"
+        }
         Error::Usage(what) if what.starts_with("--delete with /") => {
             "name the directory in the snapshot, too: `ballast restore SNAPSHOT:/srv/models -t /srv/models --delete`"
         }

@@ -14,8 +14,8 @@ Examples:
   ballast find chat.db --snapshot 4f1c      in this snapshot only
 
 A pattern without a slash is a name anywhere; one that begins with a slash an
-absolute path; `**` crosses directories. A version is a content: it is shown with
-its time of change, its size, and the first and last snapshot that have it.
+absolute path; `**` crosses directories. A version is a content: it is shown
+with its time of change, its size, and the first and last snapshot that have it.
 
 Exit codes: 0 done; 3 done, but a snapshot or a directory cannot be read (it is
 named); 1 failed, or nothing was found; 2 usage; 10 no repository; 12 wrong
@@ -107,8 +107,8 @@ Examples:
           (a snapshot) or left out of all snapshots by `rewrite` (a path), and
           pruned
 
-Exit codes: 0 done; 3 done, but something cannot be read (it is named); 1 failed;
-2 usage; 10 no repository; 12 wrong password.";
+Exit codes: 0 done; 3 done, but something cannot be read (it is named);
+1 failed; 2 usage; 10 no repository; 12 wrong password.";
 
 /// Show what a repository, snapshots or directories take, and what would come free
 #[derive(Debug, Args)]

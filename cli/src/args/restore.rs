@@ -63,9 +63,10 @@ pub struct RestoreArgs {
 
     /// Remove from restored directories what the snapshot does not have
     ///
-    /// With --include or --exclude only what they select. Nothing goes from a directory that the
-    /// snapshot does not know whole, or in which something could not be restored; nothing where
-    /// something is mounted. Try it with --dry-run, which names each.
+    /// Also what was left out when it was taken (--exclude). With --include or --exclude here only
+    /// what they select. Nothing goes from a directory that the snapshot does not know whole, or
+    /// in which something could not be restored; nothing where something is mounted. Try it with
+    /// --dry-run, which names each.
     #[arg(long)]
     pub delete: bool,
 

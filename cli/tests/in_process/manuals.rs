@@ -88,8 +88,8 @@ fn bash_completes_verbs_and_options() {
         "-F _ballast ballast\n",
         "\nsnapsh: snapshot snapshots\n",
         "\nkey ex: export\n",
-        "\nsnapshot --excl: --exclude --exclude-file --exclude-caches\n",
-        "\nrestore --overwrite : always never\n",
+        "\nsnapshot --excl: --exclude --exclude-file ",
+        "\nrestore --overwrite : always if-changed if-newer never\n",
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }

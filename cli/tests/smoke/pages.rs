@@ -178,6 +178,24 @@ fn model_folders() {
 }
 
 #[test]
+fn a_dump_by_a_pipe() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::of("recipes.md");
+    let program = world.top().join("bin/pg_dump");
+    fs::write(&program, "#!/bin/sh\necho \"-- dump of $1\"\nexit $FAILS\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    told(&world.shell("ballast -q init"), "init");
+    let block = world.block("dump");
+    let said = told(&world.shell(&format!("export FAILS=0\n{block}")), "dump");
+    assert!(said.contains("-- dump of app"), "{said}");
+    let failed = world.shell(&format!("export FAILS=7\n{block}"));
+    assert_eq!(failed.status.code(), Some(1), "{}", String::from_utf8_lossy(&failed.stderr));
+    let words = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(words.contains("pg_dump") && words.contains('7'), "{words}");
+    assert!(told(&world.shell("ballast snapshots"), "snapshots").ends_with("\n1 snapshot\n"));
+}
+
+#[test]
 fn a_file_as_it_was() {
     let world = World::of("recipes.md");
     furnish(&world);

@@ -65,6 +65,12 @@ fn seeks(device: &Path, depth: usize) -> bool {
     if !slaves.is_empty() {
         return depth > 0 && slaves.iter().any(|slave| seeks(slave, depth - 1));
     }
+    // What a hypervisor says of its disk is mostly a default, whatever is below it.
+    let names = device.components().rev().take(2);
+    let is_virtual = |name: &[u8]| name.starts_with(b"vd") || name.starts_with(b"xvd");
+    if names.into_iter().any(|name| is_virtual(name.as_os_str().as_encoded_bytes())) {
+        return false;
+    }
     // A partition has no queue: its disk, one above, has.
     let queue = [Some(device.as_path()), device.parent()].into_iter().flatten();
     let told = queue.filter_map(|dir| fs::read_to_string(dir.join("queue/rotational")).ok()).next();
@@ -91,6 +97,8 @@ mod tests {
         told(devices.join("nvme0n1/queue/rotational"), "0\n");
         told(devices.join("nvme0n1/nvme0n1p2/partition"), "2\n");
         told(devices.join("sr0/queue/other"), "");
+        told(devices.join("vda/queue/rotational"), "1\n");
+        told(devices.join("vda/vda1/partition"), "1\n");
         for (name, below) in
             [("dm-0", &["nvme0n1/nvme0n1p2"][..]), ("md0", &["nvme0n1", "sda/sda1"]), ("dm-1", &["md0"])]
         {
@@ -116,6 +124,8 @@ mod tests {
             ("dm-1", true),
             ("dm-2", false),
             ("sr0", false),
+            ("vda", false),
+            ("vda/vda1", false),
             ("none", false),
         ] {
             let number = numbers.join(name.replace('/', "-"));

@@ -228,6 +228,27 @@ fn the_whole_machine_is_never_meant() {
     }
 }
 
+/// A whole snapshot is restored to a directory that has nothing of it: somebody forgot the path.
+#[test]
+fn a_directory_of_strangers_is_left_alone() {
+    let vault = Vault::new();
+    let id = vault.snapshot(&[dir(b"srv", vec![file(b"f", b"f")])]);
+    let (_keep, target) = place();
+    put(&target, &["models/a", "f"]);
+    for dry_run in [true, false] {
+        let options = RestoreOptions { dry_run, ..deleting(to(id, &target)) };
+        let refused = restore::run(&vault.repo, &options, &Silent);
+        assert!(matches!(&refused, Err(Error::Usage(what)) if what.contains("nothing of it")), "{refused:?}");
+    }
+    assert_eq!(names(&target).len(), 3);
+    // With the path it is what was meant; and so it is where the snapshot lay before.
+    let named = RestoreOptions { path: Some(b"/srv".to_vec()), ..to(id, &target) };
+    assert_eq!(vault.restore(&deleting(named)).deleted_count, 2);
+    fs::create_dir(target.join("srv")).unwrap();
+    assert_eq!(vault.restore(&deleting(to(id, &target))).deleted_count, 1);
+    assert_eq!(names(&target), ["srv", "srv/f"].map(str::to_owned).into());
+}
+
 /// A single file stands for no directory.
 #[test]
 fn beside_a_single_file_all_stays() {

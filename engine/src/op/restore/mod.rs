@@ -37,11 +37,13 @@ pub use options::{MovedAside, Overwrite, RestoreOptions, RestoreReport};
 pub use plan::DAMAGED;
 
 use std::fs::{DirBuilder, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
+use crate::format::snapshot::SnapshotV1;
 use crate::format::tree::MARK_INCOMPLETE;
 use crate::format::wire::Bytes;
 use crate::progress::Progress;
@@ -60,6 +62,7 @@ pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress)
     let selection = Selection::new(&options.include, &options.exclude)?;
     let snapshot = repo.snapshot(options.snapshot)?.record;
     let reader = Reader::open(repo)?;
+    refuse_delete_of_strangers(options, &reader, &snapshot)?;
     let asked = options.path.as_deref().unwrap_or(b"/");
     let found = lookup::resolve(&reader, snapshot.root, asked, LastLink::Follow)?;
     let (base, walk) = match (found.tree, found.node) {
@@ -125,6 +128,35 @@ fn refuse_delete_of_all(options: &RestoreOptions) -> Result<()> {
         return Err(Error::Usage(message.into()));
     }
     Ok(())
+}
+
+/// A whole snapshot lies below the target at its absolute paths. Who forgets the path after the snapshot, and restores
+/// `/srv` to `/srv`, would lose all that is there: nothing of it is `/srv/srv`.
+fn refuse_delete_of_strangers(
+    options: &RestoreOptions,
+    reader: &Reader,
+    snapshot: &SnapshotV1,
+) -> Result<()> {
+    if !options.delete || options.path.is_some() || options.strip_components > 0 {
+        return Ok(());
+    }
+    let Ok(mut there) = std::fs::read_dir(&options.target) else { return Ok(()) };
+    let nodes = reader.tree(snapshot.root)?;
+    let of_snapshot =
+        |entry: &std::fs::DirEntry| nodes.iter().any(|node| node.name[..] == *entry.file_name().as_bytes());
+    let mut any = false;
+    if there.by_ref().flatten().any(|entry| {
+        any = true;
+        of_snapshot(&entry)
+    }) || !any
+    {
+        return Ok(());
+    }
+    let target = printable(options.target.as_os_str().as_bytes());
+    let message = format!(
+        "--delete would remove all that is in {target}: nothing of it is in the snapshot, whose paths begin at /"
+    );
+    Err(Error::Usage(message))
 }
 
 /// The target as the user gave it: links in it are meant. `true`: it was made now, for us alone.

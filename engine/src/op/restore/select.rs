@@ -1,27 +1,12 @@
 //! What of a snapshot is wanted: `--include` and `--exclude`.
 //!
-//! Syntax of gitignore: `*` and `?` stay within a name, `**` crosses names, `[…]` is a set, a
-//! trailing `/` means directories only, the last pattern that fits decides, and a leading
-//! `!` takes back what an earlier one said. Patterns are compared with absolute paths of the
-//! snapshot:
-//!
-//! | pattern | fits |
-//! |---|---|
-//! | `*.tmp` — no slash | a name anywhere |
-//! | `/var/cache` — leading slash | that absolute path |
-//! | `logs/*.txt` — a slash inside | at any depth, as if `**/` stood before it |
+//! Patterns are compared with absolute paths of the snapshot ([`Patterns`]).
 //!
 //! What fits an include pattern is wanted with all that is below it. What fits an exclude
 //! pattern is not, nor is anything below it: it is never entered.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::source::Patterns;
 
 /// What a path is to a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +22,8 @@ pub enum Verdict {
 /// Include and exclude patterns.
 #[derive(Debug)]
 pub struct Selection {
-    include: Option<Gitignore>,
-    exclude: Option<Gitignore>,
+    include: Option<Patterns>,
+    exclude: Option<Patterns>,
 }
 
 impl Selection {
@@ -54,16 +39,11 @@ impl Selection {
 
     /// What is wanted of `path` (absolute), whose directory was judged `above`?
     pub fn judge(&self, path: &[u8], is_dir: bool, above: Verdict) -> Verdict {
-        let path = Path::new(OsStr::from_bytes(path));
-        if self.exclude.as_ref().is_some_and(|x| x.matched(path, is_dir).is_ignore()) {
+        if self.exclude.as_ref().is_some_and(|x| x.judge(path, is_dir) == Some(true)) {
             return Verdict::Skip;
         }
         let Some(include) = &self.include else { return Verdict::Take };
-        let taken = match include.matched(path, is_dir) {
-            Match::Ignore(_) => true,
-            Match::Whitelist(_) => false,
-            Match::None => above == Verdict::Take,
-        };
+        let taken = include.judge(path, is_dir).unwrap_or(above == Verdict::Take);
         match (taken, is_dir) {
             (true, _) => Verdict::Take,
             (false, true) => Verdict::Look,
@@ -77,33 +57,14 @@ impl Selection {
     }
 }
 
-fn compile(patterns: &[String], origin: &str) -> Result<Option<Gitignore>> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let mut builder = GitignoreBuilder::new("/");
-    for pattern in patterns {
-        let refuse = |why: &str| Error::Usage(format!("{origin}: pattern {pattern:?} {why}"));
-        let (not, body) = pattern.strip_prefix('!').map_or(("", pattern.as_str()), |body| ("!", body));
-        let inner = body.trim_end().trim_end_matches('/');
-        if inner.is_empty() {
-            return Err(refuse("names nothing"));
-        }
-        if inner.split('/').any(|name| name == "." || name == "..") {
-            return Err(refuse("can never fit: it is compared with absolute paths"));
-        }
-        // A pattern is not a line of a file: `#` begins no comment here.
-        let literal = if not.is_empty() && body.starts_with('#') { "\\" } else { "" };
-        let anywhere = inner.contains('/') && !inner.starts_with('/') && !inner.starts_with("**/");
-        let line = format!("{not}{}{literal}{body}", if anywhere { "**/" } else { "" });
-        builder.add_line(None, &line).map_err(|e| refuse(&e.to_string()))?;
-    }
-    builder.build().map(Some).map_err(|e| Error::Usage(format!("{origin}: {e}")))
+fn compile(patterns: &[String], origin: &str) -> Result<Option<Patterns>> {
+    (!patterns.is_empty()).then(|| Patterns::new(patterns, false, origin)).transpose()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn selection(include: &[&str], exclude: &[&str]) -> Selection {
         let owned = |p: &[&str]| p.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
