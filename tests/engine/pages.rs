@@ -31,3 +31,5 @@ mod roomless;
 mod scene;
 #[path = "pages/shapes.rs"]
 mod shapes;
+#[path = "pages/swapped.rs"]
+mod swapped;
