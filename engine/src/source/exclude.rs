@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use super::patterns::{add, literal};
 use super::stat::Stat;
 use crate::error::{Error, Result};
 use crate::format::tree::NodeKind;
@@ -241,11 +242,6 @@ impl Exclude {
     }
 }
 
-/// A pattern from the command line has no comments.
-fn literal(pattern: &str) -> String {
-    if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.to_owned() }
-}
-
 /// Adds the patterns of a file.
 fn add_file(builder: &mut GitignoreBuilder, file: &Path) -> Result<()> {
     let bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
@@ -253,27 +249,9 @@ fn add_file(builder: &mut GitignoreBuilder, file: &Path) -> Result<()> {
         .map_err(|_| Error::Usage(format!("{} is not UTF-8 text", file.display())))?;
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         if !line.trim().is_empty() && !line.starts_with('#') {
-            add(builder, line, &format!("{} line {}", file.display(), number + 1))?;
+            add(builder, line.trim_end_matches('\r'), &format!("{} line {}", file.display(), number + 1))?;
         }
     }
-    Ok(())
-}
-
-/// Adds one pattern, anchored as the module says.
-fn add(builder: &mut GitignoreBuilder, pattern: &str, origin: &str) -> Result<()> {
-    let refuse = |why: &dyn fmt::Display| Error::Usage(format!("{origin}: pattern {pattern:?} {why}"));
-    let (not, body) = pattern.strip_prefix('!').map_or(("", pattern), |body| ("!", body));
-    let body = body.trim_end_matches('\r');
-    let inner = body.trim_end().trim_end_matches('/');
-    if inner.is_empty() {
-        return Err(refuse(&"names nothing"));
-    }
-    if inner.split('/').any(|name| name == "." || name == "..") {
-        return Err(refuse(&"can never fit: it is compared with absolute paths"));
-    }
-    let anywhere = inner.contains('/') && !inner.starts_with('/') && !inner.starts_with("**/");
-    let line = format!("{not}{}{body}", if anywhere { "**/" } else { "" });
-    builder.add_line(None, &line).map_err(|e| refuse(&e))?;
     Ok(())
 }
 

@@ -27,22 +27,7 @@ impl Patterns {
         let refused = |e: &dyn std::fmt::Display| Error::Usage(format!("{origin}: {e}"));
         let mut builder = GitignoreBuilder::new("/");
         builder.case_insensitive(ignore_case).map_err(|e| refused(&e))?;
-        for pattern in patterns {
-            let refuse = |why: &str| Error::Usage(format!("{origin}: pattern {pattern:?} {why}"));
-            let (not, body) = pattern.strip_prefix('!').map_or(("", pattern.as_str()), |body| ("!", body));
-            let inner = body.trim_end().trim_end_matches('/');
-            if inner.is_empty() {
-                return Err(refuse("names nothing"));
-            }
-            if inner.split('/').any(|name| name == "." || name == "..") {
-                return Err(refuse("can never fit: it is compared with absolute paths"));
-            }
-            // A pattern is not a line of a file: `#` begins no comment here.
-            let literal = if not.is_empty() && body.starts_with('#') { "\\" } else { "" };
-            let anywhere = inner.contains('/') && !inner.starts_with('/') && !inner.starts_with("**/");
-            let line = format!("{not}{}{literal}{body}", if anywhere { "**/" } else { "" });
-            builder.add_line(None, &line).map_err(|e| refuse(&e.to_string()))?;
-        }
+        patterns.iter().try_for_each(|pattern| add(&mut builder, &literal(pattern), origin))?;
         builder.build().map(Self).map_err(|e| refused(&e))
     }
 
@@ -54,4 +39,26 @@ impl Patterns {
             ignore::Match::None => None,
         }
     }
+}
+
+/// A pattern from the command line has no comments.
+pub(super) fn literal(pattern: &str) -> String {
+    if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.to_owned() }
+}
+
+/// Adds one pattern, anchored as the module says.
+pub(super) fn add(builder: &mut GitignoreBuilder, pattern: &str, origin: &str) -> Result<()> {
+    let refuse = |why: &str| Error::Usage(format!("{origin}: pattern {pattern:?} {why}"));
+    let (not, body) = pattern.strip_prefix('!').map_or(("", pattern), |body| ("!", body));
+    let inner = body.trim_end().trim_end_matches('/');
+    if inner.is_empty() {
+        return Err(refuse("names nothing"));
+    }
+    if inner.split('/').any(|name| name == "." || name == "..") {
+        return Err(refuse("can never fit: it is compared with absolute paths"));
+    }
+    let anywhere = inner.contains('/') && !inner.starts_with('/') && !inner.starts_with("**/");
+    let line = format!("{not}{}{body}", if anywhere { "**/" } else { "" });
+    builder.add_line(None, &line).map_err(|e| refuse(&e.to_string()))?;
+    Ok(())
 }
