@@ -15,12 +15,13 @@ use rustix::io::Errno;
 
 use super::aside::{database_of, is_moved_aside};
 use super::dir::Dir;
-use super::door;
 use super::plan::{Kept, Origin};
 use super::run::{Trouble, cannot};
 use super::select::{Selection, Verdict};
+use super::{door, links};
 use crate::error::{ProblemKind, printable};
 use crate::format::snapshot::SnapshotV1;
+use crate::format::wire::Bytes;
 use crate::repo::lookup::join;
 
 /// Where a snapshot may lack what was there when it was taken.
@@ -101,8 +102,28 @@ pub fn sweep(
     fate: &mut dyn Fate,
 ) -> Result<(), Trouble> {
     let names = door::names(dir).map_err(|e| cannot("list the directory", e))?;
-    let strange = names.into_iter().filter(|name| !kept.names.contains(&name[..]));
-    clear(selection, dir, below, strange.collect(), kept.origins.clone(), sure, fate)
+    let identity = |name: &[u8]| door::look(dir, name).ok().flatten().map(|stat| links::identity(&stat));
+    let strange = strangers(names, &kept.names, &identity);
+    clear(selection, dir, below, strange, kept.origins.clone(), sure, fate)
+}
+
+/// What of these is not kept. A file system that takes several spellings for one name (exFAT, SMB, macOS) may list
+/// what is kept under another one: it is known by its inode, and stays.
+fn strangers(
+    names: Vec<Vec<u8>>,
+    kept: &BTreeSet<Bytes>,
+    identity: &dyn Fn(&[u8]) -> Option<(u64, u64)>,
+) -> Vec<Vec<u8>> {
+    let listed: HashSet<Vec<u8>> = names.iter().filter(|name| kept.contains(&name[..])).cloned().collect();
+    let mut strange: Vec<Vec<u8>> = names.into_iter().filter(|name| !kept.contains(&name[..])).collect();
+    if !strange.is_empty() {
+        let unlisted = kept.iter().filter(|name| !listed.contains(&name[..]));
+        let respelled: HashSet<_> = unlisted.filter_map(|name| identity(name)).collect();
+        strange.retain(|name| {
+            respelled.is_empty() || identity(name).is_none_or(|found| !respelled.contains(&found))
+        });
+    }
+    strange
 }
 
 /// Takes a directory away that stands where a file must be, with all in it that the patterns select.
@@ -299,4 +320,30 @@ fn remove(
 fn belongs_to_what_stays(dir: &File, name: &[u8], gone: &BTreeSet<Vec<u8>>) -> bool {
     database_of(name)
         .is_some_and(|database| !gone.contains(database) && matches!(door::look(dir, database), Ok(Some(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_under_another_spelling_stays() {
+        let kept: BTreeSet<Bytes> = [&b"Readme"[..], b"data", b"gone"].into_iter().map(Bytes::from).collect();
+        let listed = || [&b"README"[..], b"data", b"extra"].map(<[u8]>::to_vec).to_vec();
+        // Case does not matter there.
+        let folding = |name: &[u8]| match name.to_ascii_lowercase().as_slice() {
+            b"readme" => Some((1, 1)),
+            b"data" => Some((1, 2)),
+            b"extra" => Some((1, 3)),
+            _ => None,
+        };
+        assert_eq!(strangers(listed(), &kept, &folding), [b"extra"]);
+        // Here it does: another name, even of the same file, is another name.
+        let exact = |name: &[u8]| match name {
+            b"README" | b"data" => Some((1, 2)),
+            b"extra" => Some((1, 3)),
+            _ => None,
+        };
+        assert_eq!(strangers(listed(), &kept, &exact), [&b"README"[..], b"extra"]);
+    }
 }
