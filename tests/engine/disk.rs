@@ -259,21 +259,7 @@ fn a_full_cache_and_a_full_target() {
     assert_same(&place.open_bare(), id, &top, &look(&top));
     prune::run(&place.open_with(&cached), &all(), &Silent).unwrap();
     std::fs::remove_file(disk.path().join("filler")).unwrap();
-    let options = RestoreOptions {
-        snapshot: id,
-        path: None,
-        target: disk.path().join("target"),
-        include: Vec::new(),
-        exclude: Vec::new(),
-        overwrite: Default::default(),
-        in_place: false,
-        delete: false,
-        strip_components: 0,
-        dry_run: false,
-        salvage: false,
-        threads: 1,
-        limit: None,
-    };
+    let options = RestoreOptions { threads: 1, ..RestoreOptions::new(id, disk.path().join("target")) };
     let words = match restore::run(&place.open_bare(), &options, &Silent) {
         Ok(report) => report.problems.iter().map(|problem| problem.message.clone()).collect(),
         Err(error) => error.to_string(),

@@ -101,19 +101,9 @@ fn open(dir: &Path, password: &[u8]) -> Repository {
 fn restored(repo: &Repository, id: SnapshotId, target: &Path) {
     fs::create_dir(target).unwrap();
     let options = RestoreOptions {
-        snapshot: id,
-        path: None,
-        target: target.to_owned(),
-        include: Vec::new(),
-        exclude: Vec::new(),
         overwrite: Overwrite::Never,
-        in_place: false,
-        delete: false,
-        strip_components: 0,
-        dry_run: false,
-        salvage: false,
         threads: 2,
-        limit: None,
+        ..RestoreOptions::new(id, target.to_owned())
     };
     let report = restore::run(repo, &options, &Silent).unwrap();
     assert_eq!(report.problem_count, 0, "{:?}", report.problems);

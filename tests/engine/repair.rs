@@ -15,7 +15,7 @@ use ballast::op::repair::config;
 use ballast::op::repair::index::{self, IndexOptions, IndexReport};
 use ballast::op::repair::packs::{self, Fate, PacksOptions, PacksReport};
 use ballast::op::repair::snapshots::{self, SnapshotsOptions, SnapshotsReport};
-use ballast::op::restore::{self, Overwrite, RestoreOptions};
+use ballast::op::restore::{self, RestoreOptions};
 use ballast::op::{dump, snapshot};
 use ballast::progress::Silent;
 use ballast::repo::reader::Reader;
@@ -297,19 +297,10 @@ fn restored(
 ) -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let options = RestoreOptions {
-        snapshot: id,
         path: Some(top.to_str().unwrap().as_bytes().to_vec()),
-        target: dir.path().to_owned(),
-        include: Vec::new(),
-        exclude: Vec::new(),
-        overwrite: Overwrite::Always,
-        in_place: false,
-        delete: false,
-        strip_components: 0,
-        dry_run: false,
         salvage,
         threads: 1,
-        limit: None,
+        ..RestoreOptions::new(id, dir.path().to_owned())
     };
     let dry = restore::run(repo, &RestoreOptions { dry_run: true, ..options.clone() }, &Silent).unwrap();
     let report = restore::run(repo, &options, &Silent).unwrap();

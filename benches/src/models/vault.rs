@@ -81,19 +81,8 @@ impl Vault {
         for (snapshot, hashes) in &self.taken {
             let _ = fs::remove_dir_all(&self.target);
             let options = RestoreOptions {
-                snapshot: *snapshot,
                 path: Some(self.source.as_os_str().as_encoded_bytes().to_vec()),
-                target: self.target.clone(),
-                include: Vec::new(),
-                exclude: Vec::new(),
-                overwrite: restore::Overwrite::Always,
-                in_place: false,
-                delete: false,
-                strip_components: 0,
-                dry_run: false,
-                salvage: false,
-                threads: 0,
-                limit: None,
+                ..RestoreOptions::new(*snapshot, self.target.clone())
             };
             restore::run(&self.repo, &options, &Silent)?;
             for (name, hash) in hashes {

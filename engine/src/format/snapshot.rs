@@ -52,6 +52,13 @@ pub struct CountsV1 {
     pub excluded_bytes: u64,
 }
 
+impl CountsV1 {
+    /// Files in the snapshot. A record may say anything: never more than there are numbers.
+    pub fn files(&self) -> u64 {
+        self.files_new.saturating_add(self.files_changed).saturating_add(self.files_unchanged)
+    }
+}
+
 /// Plaintext of a snapshot object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotV1 {

@@ -235,7 +235,7 @@ fn details(repo: &Repository, id: SnapshotId) -> Option<Details> {
     let c = &record.counts;
     Some(Details {
         paths: record.paths.clone(),
-        files: c.files_new + c.files_changed + c.files_unchanged,
+        files: c.files(),
         total_bytes: c.total_bytes,
         original: record.original(),
     })

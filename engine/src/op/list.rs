@@ -77,7 +77,7 @@ fn info(snapshot: &Snapshot) -> SnapshotInfo {
         parent: r.parent,
         original: r.original(),
         partial: r.partial,
-        files: c.files_new + c.files_changed + c.files_unchanged,
+        files: c.files(),
         total_bytes: c.total_bytes,
         stored_bytes: c.stored_bytes,
         problem_count: r.problem_count,

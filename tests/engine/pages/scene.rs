@@ -10,7 +10,7 @@ use ballast::format::content::Entry;
 use ballast::format::tree::Node;
 use ballast::id::{BlobKind, SnapshotId};
 use ballast::op::check::{self, CheckOptions};
-use ballast::op::restore::{self, Overwrite, RestoreOptions};
+use ballast::op::restore::{self, RestoreOptions};
 use ballast::op::snapshot::{SnapshotOptions, SnapshotReport};
 use ballast::op::{dump, forget, prune};
 use ballast::progress::Silent;
@@ -124,19 +124,9 @@ impl Daily {
 
 pub fn to(snapshot: SnapshotId, path: &[u8], target: &Path) -> RestoreOptions {
     RestoreOptions {
-        snapshot,
         path: Some(path.to_vec()),
-        target: target.to_owned(),
-        include: Vec::new(),
-        exclude: Vec::new(),
-        overwrite: Overwrite::Always,
-        in_place: false,
-        delete: false,
-        strip_components: 0,
-        dry_run: false,
-        salvage: false,
         threads: 2,
-        limit: None,
+        ..RestoreOptions::new(snapshot, target.to_owned())
     }
 }
 

@@ -241,21 +241,7 @@ impl Vault {
 }
 
 pub fn to(snapshot: SnapshotId, target: &Path) -> RestoreOptions {
-    RestoreOptions {
-        snapshot,
-        path: None,
-        target: target.to_owned(),
-        include: Vec::new(),
-        exclude: Vec::new(),
-        overwrite: restore::Overwrite::Always,
-        in_place: false,
-        delete: false,
-        strip_components: 0,
-        dry_run: false,
-        salvage: false,
-        threads: 2,
-        limit: None,
-    }
+    RestoreOptions { threads: 2, ..RestoreOptions::new(snapshot, target.to_owned()) }
 }
 
 /// A directory to restore into: in memory where there is such a place, since a restore ends with

@@ -97,3 +97,19 @@ pub fn touched(target: &Path) -> BTreeMap<Vec<u8>, (i64, i64)> {
     }
     out
 }
+
+/// Names of all that is below a directory.
+pub fn names(target: &Path) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    let mut todo = vec![target.to_owned()];
+    while let Some(path) = todo.pop() {
+        for entry in fs::read_dir(&path).unwrap() {
+            let path = entry.unwrap().path();
+            out.insert(path.strip_prefix(target).unwrap().to_str().unwrap().to_owned());
+            if path.symlink_metadata().unwrap().is_dir() {
+                todo.push(path);
+            }
+        }
+    }
+    out
+}

@@ -12,7 +12,7 @@ use ballast::op::restore::{self, Overwrite, RestoreOptions, RestoreReport};
 use ballast::progress::Silent;
 
 use crate::build::*;
-use crate::compare::same;
+use crate::compare::{names, same};
 
 fn tree() -> Vec<Spec> {
     vec![
@@ -36,21 +36,6 @@ fn both(vault: &Vault, options: &RestoreOptions) -> RestoreReport {
     assert_eq!((sorted(&dry), dry.deleted_count), (sorted(&report), report.deleted_count));
     assert_eq!(report.deleted.len() as u64, report.deleted_count);
     report
-}
-
-fn names(target: &Path) -> BTreeSet<String> {
-    let mut out = BTreeSet::new();
-    let mut todo = vec![target.to_owned()];
-    while let Some(path) = todo.pop() {
-        for entry in fs::read_dir(&path).unwrap() {
-            let path = entry.unwrap().path();
-            out.insert(path.strip_prefix(target).unwrap().to_str().unwrap().to_owned());
-            if path.symlink_metadata().unwrap().is_dir() {
-                todo.push(path);
-            }
-        }
-    }
-    out
 }
 
 /// Puts files, and the directories above them.

@@ -9,7 +9,7 @@ use ballast::op::restore::{self, Overwrite, RestoreOptions};
 use ballast::progress::Silent;
 
 use crate::build::*;
-use crate::compare::same;
+use crate::compare::{names, same};
 
 fn tree() -> Vec<Spec> {
     vec![
@@ -33,21 +33,6 @@ fn tree() -> Vec<Spec> {
 }
 
 /// Every path below, relative.
-fn names(target: &Path) -> BTreeSet<String> {
-    let mut out = BTreeSet::new();
-    let mut todo = vec![target.to_owned()];
-    while let Some(path) = todo.pop() {
-        for entry in fs::read_dir(&path).unwrap() {
-            let path = entry.unwrap().path();
-            out.insert(path.strip_prefix(target).unwrap().to_str().unwrap().to_owned());
-            if path.symlink_metadata().unwrap().is_dir() {
-                todo.push(path);
-            }
-        }
-    }
-    out
-}
-
 fn owned(list: &[&str]) -> Vec<String> {
     list.iter().map(|s| (*s).to_owned()).collect()
 }

@@ -23,19 +23,9 @@ use crate::{WORKER, take, take_as, temp};
 
 fn back(id: SnapshotId, top: &Path) -> RestoreOptions {
     RestoreOptions {
-        snapshot: id,
         path: Some(top.join("source").into_os_string().into_encoded_bytes()),
-        target: top.join("source"),
-        include: Vec::new(),
-        exclude: Vec::new(),
-        overwrite: Overwrite::Always,
-        in_place: false,
-        delete: false,
-        strip_components: 0,
-        dry_run: false,
-        salvage: false,
         threads: 2,
-        limit: None,
+        ..RestoreOptions::new(id, top.join("source"))
     }
 }
 

@@ -273,21 +273,7 @@ impl World {
         let repo = self.open(host, store)?;
         let Some(id) = nth(&repo.ledger(false)?.committed(), choice) else { return Ok(()) };
         let target = self.target();
-        let options = RestoreOptions {
-            snapshot: id,
-            path: None,
-            target: target.path().to_owned(),
-            include: Vec::new(),
-            exclude: Vec::new(),
-            overwrite: Default::default(),
-            in_place: false,
-            delete: false,
-            strip_components: 0,
-            dry_run: false,
-            salvage: false,
-            threads: 1,
-            limit: None,
-        };
+        let options = RestoreOptions { threads: 1, ..RestoreOptions::new(id, target.path().to_owned()) };
         let report = restore::run(&repo, &options, &Silent)?;
         assert_eq!(report.problems, []);
         let label = repo.snapshot(id)?.record.description.0;

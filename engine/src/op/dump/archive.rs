@@ -116,8 +116,7 @@ pub fn archive(
     let reader = Reader::open(repo)?;
     let found = lookup::resolve(&reader, snapshot.root, &options.path, LastLink::Follow)?;
     let counts = &snapshot.counts;
-    let totals = (found.path == b"/")
-        .then(|| (counts.files_new + counts.files_changed + counts.files_unchanged, counts.total_bytes));
+    let totals = (found.path == b"/").then(|| (counts.files(), counts.total_bytes));
     progress.phase("dumping", totals.map(|t| t.0), totals.map(|t| t.1));
     let mut run =
         Run { reader: &reader, progress, salvage: options.salvage, report: ArchiveReport::default() };

@@ -88,8 +88,7 @@ pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress)
     let walk = walk.stripped(options.strip_components)?;
     let unsure = Unsure::of(&snapshot);
     let counts = &snapshot.counts;
-    let totals = (base == b"/" && selection.is_everything())
-        .then(|| (counts.files_new + counts.files_changed + counts.files_unchanged, counts.total_bytes));
+    let totals = (base == b"/" && selection.is_everything()).then(|| (counts.files(), counts.total_bytes));
     progress.phase("restoring", totals.map(|t| t.0), totals.map(|t| t.1));
     let mut report = if options.dry_run {
         rehearse::run(options, &selection, &unsure, walk, progress)?

@@ -172,8 +172,7 @@ pub fn repository(repo: &Repository, progress: &dyn Progress) -> Result<Reposito
     };
     for snapshot in &snapshots {
         let counts = &snapshot.record.counts;
-        let files = [counts.files_new, counts.files_changed, counts.files_unchanged];
-        report.files = files.iter().fold(report.files, |sum, n| sum.saturating_add(*n));
+        report.files = report.files.saturating_add(counts.files());
         report.logical_bytes = report.logical_bytes.saturating_add(counts.total_bytes);
     }
     let mut encodings: BTreeMap<u8, Sum> = BTreeMap::new();
@@ -214,7 +213,7 @@ pub fn snapshots(repo: &Repository, ids: &[SnapshotId], progress: &dyn Progress)
         let sum = alone.take(row, vec![root_of(&snapshot)], progress)?;
         let counts = &snapshot.record.counts;
         let takes = Takes {
-            files: counts.files_new + counts.files_changed + counts.files_unchanged,
+            files: counts.files(),
             logical_bytes: counts.total_bytes,
             unique_bytes: sum.unique_bytes,
             stored_bytes: sum.stored_bytes(),
