@@ -57,6 +57,26 @@ impl Reader {
         trouble.map_or(Ok(()), Err)
     }
 
+    /// All of a short file; `None` if it is longer than `max`.
+    pub fn whole(&self, content: &[Entry], max: u64) -> Result<Option<Vec<u8>>> {
+        let (pieces, len) = self.pieces(content)?;
+        if len > max {
+            return Ok(None);
+        }
+        let mut all = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        for piece in &pieces {
+            let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
+            match &piece.entry {
+                Entry::Chunk { id, len } => {
+                    all[start..][..*len as usize].copy_from_slice(self.chunk(*id, *len)?.as_ref());
+                }
+                Entry::Inline { bytes } => all[start..][..bytes.len()].copy_from_slice(bytes),
+                _ => {}
+            }
+        }
+        Ok(Some(all))
+    }
+
     /// The first bytes of a file, at most `max`; fewer where its first piece is shorter, none where it is a hole.
     pub fn first_bytes(&self, content: &[Entry], max: usize) -> Result<Vec<u8>> {
         let cut = |bytes: &[u8]| bytes[..bytes.len().min(max)].to_vec();

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod ledger;
 pub mod lookup;
 pub mod loom;
+pub mod model;
 pub mod outbox;
 pub mod packfile;
 pub mod reach;

@@ -13,13 +13,13 @@ use std::sync::{Mutex, OnceLock};
 
 use super::kin::{Kin, OLDER, Version, element};
 use super::parent::ParentSnapshot;
-use super::seams::table_of;
 use crate::codec::{self, Hint};
 use crate::format::delta::stretch;
 use crate::format::seams::Seam;
 use crate::format::tree::{EXT_SQLITE, Node, NodeKind};
 use crate::id::{BlobId, SnapshotId};
 use crate::repo::lookup::{self, LastLink};
+use crate::repo::model::table_of;
 use crate::repo::reader::Reader;
 use crate::repo::session::Session;
 use crate::repo::snapshots::Snapshot;

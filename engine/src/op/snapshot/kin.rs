@@ -24,7 +24,7 @@ use crate::format::seams::Seam;
 use crate::format::tree::Node;
 use crate::format::wire::Bytes;
 use crate::id::{BlobId, BlobKind, BlobRef};
-use crate::op::snapshot::seams;
+use crate::repo::model::table_of;
 use crate::repo::reader::Reader;
 use crate::repo::session::{Against, Session, SourceRef};
 
@@ -59,7 +59,7 @@ impl Version {
             _ => None,
         });
         let chunks = chunks.collect();
-        let table = seams::table_of(node, reader).ok()?;
+        let table = table_of(node, reader).ok()?;
         let mut tensors = HashMap::new();
         for seam in table.map(|t| t.seams).unwrap_or_default() {
             tensors.insert((seam.name, seam.dtype), (seam.shape, seam.offset, seam.len));

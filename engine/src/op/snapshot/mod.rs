@@ -28,7 +28,6 @@ mod units;
 
 pub use ancestry::Named;
 pub use options::{Parent, SnapshotOptions, SnapshotReport, StreamOptions};
-pub use seams::table_of;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};

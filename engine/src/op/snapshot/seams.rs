@@ -13,6 +13,7 @@ use crate::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
 use crate::format::tree::Node;
 use crate::format::wire;
 use crate::id::{BlobId, BlobKind};
+use crate::repo::model::table_of;
 use crate::repo::reader::Reader;
 use crate::repo::session::Session;
 
@@ -68,14 +69,6 @@ impl Layout {
     pub fn within(&self, offset: u64, len: u64) -> Vec<Region> {
         regions_within(&self.regions, offset, len)
     }
-}
-
-/// The seam table of a node: names, types, shapes and places of its tensors. `None` if it has
-/// none.
-pub fn table_of(node: &Node, reader: &Reader) -> Result<Option<SeamTableV1>> {
-    let Some(id) = node.seams else { return Ok(None) };
-    let bytes = reader.blob(BlobKind::Seams, id)?;
-    wire::decode(&bytes).map(Some).map_err(|e| e.of(format!("seam table {}", id.short())))
 }
 
 /// A header as a seam table. It is shorter than the header, and so within its limit: an entry there takes at
