@@ -1,4 +1,4 @@
-"""One plot: what each engine keeps of a series, a bar an engine, a stretch of it a week."""
+"""The plots: what each engine keeps of a series of weeks; how long each takes for each step."""
 
 from html import escape
 
@@ -66,3 +66,36 @@ def weeks(result):
     out.append(f'<text class="small" x="{at(raw / 1e6):.1f}" y="{TOP - 12}" text-anchor="middle">the files themselves</text>')
     out += [*values, "</svg>\n"]
     return "\n".join(out)
+
+
+def peers(result):
+    """Seconds of each step, a group of bars a step, a bar an engine; each step to its own scale."""
+    names = list(result["opening"])
+    bar, gap = 15, 26
+    steps = result["steps"]
+    height = 76 + sum(20 + len(step["engines"]) * bar + gap for step in steps)
+    left, room = LEFT + 20, WIDTH - LEFT - 20 - RIGHT
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+           f'role="img" aria-label="{escape(result["title"])}">', f"<style>{STYLE}</style>",
+           f'<rect class="back" width="{WIDTH}" height="{height}"/>',
+           f'<text class="title" x="16" y="28">{escape(result["title"][0].upper() + result["title"][1:])}, '
+           f'{result["bytes"] / 1e6:,.0f} MB</text>',
+           '<text class="small" x="16" y="48">Seconds, beyond opening the store. Each step has its own scale; '
+           'at the right, how often Ballast\'s time.</text>']
+    y = 76
+    for step in steps:
+        out.append(f'<text x="16" y="{y}" font-weight="600">{escape(step["step"])}</text>')
+        y += 8
+        cells = [(name, step["engines"][name]) for name in names if name in step["engines"]]
+        most = max(cell["beyond"] for _, cell in cells) or 1.0
+        ours = next((cell["beyond"] for name, cell in cells if name.startswith("ballast")), 0.0)
+        for name, cell in cells:
+            own = name.startswith("ballast")
+            width = max(1.0, cell["beyond"] / most * room)
+            times = f' · {cell["beyond"] / ours:.1f}×' if ours > 0.005 and not own else ""
+            out.append(f'<text class="small" x="{left - 8}" y="{y + bar - 3.5}" text-anchor="end">{escape(name)}</text>')
+            out.append(f'<rect class="{"ours" if own else "other"}" x="{left}" y="{y + 1}" width="{width:.1f}" height="{bar - 3}"/>')
+            out.append(f'<text class="small" x="{left + width + 6:.1f}" y="{y + bar - 3.5}">{cell["beyond"]:.2f}{times}</text>')
+            y += bar
+        y += gap
+    return "\n".join([*out, "</svg>\n"])
