@@ -311,7 +311,7 @@ fn which_models_stand_against_each_other() {
     assert_eq!(between(&format!("big/{index}"), "big"), [(a, b, 5, 1)]);
     // One file became two, other names, other folders, a file and a directory.
     let sharded = (Some("base/model.safetensors".to_owned()), Some(format!("base/{index}")), 6, 0);
-    assert_eq!(between("base", "base"), [sharded.clone()]);
+    assert_eq!(between("base", "base"), std::slice::from_ref(&sharded));
     assert_eq!(between("base/model.safetensors", "base"), [sharded]);
     let dated = between("adapters/2026-03-01", "adapters/2026-03-08");
     assert_eq!((dated.len(), dated[0].2, dated[0].3), (1, 5, 0));

@@ -273,6 +273,14 @@ impl Teller<'_> {
         let mut seams = table_of(node, &self.view.reader)?.map(|table| table.seams).unwrap_or_default();
         seams.retain(|seam| seam.len > 0 && seam.offset.checked_add(seam.len).is_some());
         seams.sort_by_key(|seam| seam.offset);
+        // Of tensors that lie on one another the first has the bytes.
+        let mut end = 0;
+        seams.retain(|seam| {
+            seam.offset >= end && {
+                end = seam.offset + seam.len;
+                true
+            }
+        });
         let inventory = &self.view.holdings.inventory;
         let mut cost = Cost::default();
         for piece in &pieces {

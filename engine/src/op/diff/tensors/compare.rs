@@ -24,6 +24,8 @@ use crate::repo::trees::Piece;
 const MAX_THREADS: usize = 8;
 /// A job ends with the first chunk of the new side that ends behind so many bytes.
 const JOB_BYTES: u64 = 4 << 20;
+/// Tensors of a model may be so many times as long as its files: some share their bytes. A table that says more lies.
+const MAX_SHARED: u64 = 16;
 /// Bytes that are looked at in one go, about.
 const WINDOW_BYTES: u64 = 256 << 10;
 
@@ -63,6 +65,10 @@ impl<'r> Work<'r> {
         let both = old.is_some() && new.is_some();
         let pieces = |model: Option<&Model>| -> Result<Vec<Vec<Piece>>> {
             let shards = model.filter(|_| both).map(|model| &model.shards[..]).unwrap_or_default();
+            let size = shards.iter().fold(0, |sum: u64, shard| sum.saturating_add(shard.node.size));
+            if let Some(model) = model.filter(|model| both && model.bytes() / MAX_SHARED > size) {
+                return Err(Error::corrupt(printable(&model.path), "its tensors lie on one another"));
+            }
             let pieces = shards.iter().map(|shard| {
                 let path = || printable(&shard.path);
                 if let Some(lost) = shard.node.lost() {

@@ -185,10 +185,13 @@ pub fn run(
                 continue;
             }
         };
-        let model =
-            compared(&reader, old.as_ref(), new.as_ref(), progress, &mut report.unreadable, &mut all)?;
-        report.models += 1;
-        each(&model)?;
+        match compared(&reader, old.as_ref(), new.as_ref(), progress, &mut report.unreadable, &mut all) {
+            Ok(model) => {
+                report.models += 1;
+                each(&model)?;
+            }
+            Err(error) => report.unreadable.push((printable(pair.path()), passable(error)?)),
+        }
     }
     report.all = all.done(&[]);
     Ok(report)

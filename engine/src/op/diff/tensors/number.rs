@@ -169,8 +169,8 @@ pub fn f16(bytes: [u8; 2]) -> f64 {
     match magnitude >> 10 {
         // 2^-24 steps, exact in any wider type.
         0 => f64::from_bits((magnitude as f64 / 16_777_216.0).to_bits() | sign),
-        0x1f => f64::from_bits(sign | 0x7ff << 52 | (magnitude & 0x3ff) << 42),
-        _ => f64::from_bits(sign | (magnitude << 42) + ((1023 - 15) << 52)),
+        0x1f => f64::from_bits(sign | (0x7ff << 52) | ((magnitude & 0x3ff) << 42)),
+        _ => f64::from_bits(sign | ((magnitude << 42) + ((1023 - 15) << 52))),
     }
 }
 

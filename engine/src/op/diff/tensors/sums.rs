@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn parts_add_up() {
         let old: Vec<u8> = (0..4000_u32).flat_map(|n| (n as f32 * 0.25).to_le_bytes()).collect();
-        let new: Vec<u8> = (0..4000_u32).flat_map(|n| ((n ^ n % 3) as f32 * 0.25).to_le_bytes()).collect();
+        let new: Vec<u8> = (0..4000_u32).flat_map(|n| ((n ^ (n % 3)) as f32 * 0.25).to_le_bytes()).collect();
         let whole = of(b"F32", 4, &old, &new);
         let mut parts = Sums::default();
         for (a, b) in old.chunks(4 * 777).zip(new.chunks(4 * 777)) {
