@@ -20,6 +20,7 @@ mod meter;
 mod output;
 mod printer;
 mod secret;
+mod svg;
 mod table;
 mod time;
 mod verb;

@@ -1,6 +1,7 @@
 //! Arguments of the verbs that look across snapshots: `find`, `diff`, `stats`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -61,10 +62,19 @@ Examples:
   ballast diff latest~1 latest               what the last run found new
   ballast diff @7d latest /srv/app           in one directory, in a week
   ballast diff latest:/srv/v1 latest:/srv/v2   two directories
+  ballast diff latest~1 latest --tensors     what a fine-tune moved, by layer
+  ballast diff latest:/base/model.safetensors latest:/merged/model.safetensors \
+    --tensors --each                         two models, tensor by tensor
 
   +  only in the second        M  content changed
   -  only in the first         T  something else now (a link, a directory)
   U  only mode, owner, time or attributes changed (with --metadata)
+
+With --tensors: two files, indexes of shards, or directories with one model are
+compared whatever they are called; in directories with several, those in the
+same place. Share is of elements with other bits, Largest and Mean are of
+|new - old| over all elements, Relative is the length of the change over that
+of the old tensors, for those that changed.
 
 Exit codes: 0 done (whatever differs), 1 failed, 2 usage, 3 done, but something
 could not be compared (it is named), 10 no repository, 12 wrong password.";
@@ -89,6 +99,14 @@ pub struct DiffArgs {
     #[arg(short, long)]
     pub metadata: bool,
 
+    /// Compare models, tensor by tensor, and show it by layer
+    #[arg(long, conflicts_with = "metadata")]
+    pub tensors: bool,
+
+    /// With --tensors: show each tensor, not only layers
+    #[arg(long, requires = "tensors")]
+    pub each: bool,
+
     #[command(flatten, next_help_heading = "Which snapshot is the latest")]
     pub filter: LookArgs,
 }
@@ -99,6 +117,8 @@ Examples:
   ballast stats latest 4f1c           these snapshots
   ballast stats --snapshots --host gpu1   every snapshot of a machine
   ballast stats latest:/srv/models    each thing in that directory
+  ballast stats --models              what each version of each model cost
+  ballast stats --models latest:/srv/llm --svg weeks.svg   as a picture
 
   Size    length of all files
   Unique  content that differs, each piece once
@@ -106,6 +126,9 @@ Examples:
   Frees   what nothing else needs: about so much comes free when it is forgotten
           (a snapshot) or left out of all snapshots by `rewrite` (a path), and
           pruned
+
+With --models: Stored is what a version brought that no model in an earlier
+snapshot of the same host and paths has, by part of the network.
 
 Exit codes: 0 done; 3 done, but something cannot be read (it is named);
 1 failed; 2 usage; 10 no repository; 12 wrong password.";
@@ -121,6 +144,14 @@ pub struct StatsArgs {
     /// Every snapshot that fits
     #[arg(long, conflicts_with = "of")]
     pub snapshots: bool,
+
+    /// What each version of the models there cost, oldest first; none given = latest
+    #[arg(long, conflicts_with = "snapshots")]
+    pub models: bool,
+
+    /// With --models: also draw it, to this file; `-` = only that, to standard output
+    #[arg(long, value_name = "FILE", requires = "models")]
+    pub svg: Option<PathBuf>,
 
     #[command(flatten, next_help_heading = "Which snapshots")]
     pub filter: SeveralArgs,

@@ -38,8 +38,11 @@ pub fn run(args: &DiffArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let side = |word: &str, path, p: &Printer<'_>| -> Result<Side, Failure> {
         Ok(Side { snapshot: whom::find(p, &repo, word, &filter)?.id, path })
     };
-    let options =
-        DiffOptions { old: side(&old, old_path, p)?, new: side(&new, new_path, p)?, metadata: args.metadata };
+    let (old, new) = (side(&old, old_path, p)?, side(&new, new_path, p)?);
+    if args.tensors {
+        return super::diff_tensors::run(args, &repo, &old, &new, p);
+    }
+    let options = DiffOptions { old, new, metadata: args.metadata };
     let (as_json, style) = (p.global.json, p.style());
     let meter = Meter::start(p);
     let out = &mut p.io.out;
@@ -68,7 +71,8 @@ pub fn run(args: &DiffArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     Ok(Exit::with_problems(!report.unreadable.is_empty()))
 }
 
-fn unwritten(error: io::Error) -> Error {
+/// What became of standard output.
+pub fn unwritten(error: io::Error) -> Error {
     Error::io("standard output", error)
 }
 

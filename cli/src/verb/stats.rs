@@ -29,13 +29,16 @@ pub fn run(args: &StatsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let filter = whom::several(p.io, &args.filter)?;
     let words = args.of.iter().map(|given| whom::snapshot_and_path(given));
     let words: Vec<_> = words.collect::<Result<_, Failure>>()?;
-    if words.len() > 1 && words.iter().any(|(_, path)| path.is_some()) {
+    if !args.models && words.len() > 1 && words.iter().any(|(_, path)| path.is_some()) {
         return Err(Failure::usage(
             "a path goes with one snapshot only",
             "give either snapshots, or one SNAPSHOT:PATH",
         ));
     }
     let repo = connect::open(p)?;
+    if args.models {
+        return super::stats_models::run(args, &repo, &words, &filter, p);
+    }
     let of = match words.as_slice() {
         [] if args.snapshots => {
             Of::Snapshots(list::run(&repo, &filter)?.snapshots.iter().map(|s| s.id).collect())

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Command, Outcome, quick};
+use crate::support::{Command, Outcome, quick, safetensors};
 
 fn run(repo: &Path, args: &[&str]) -> Outcome {
     Command::at(repo, "p").with("BALLAST_HOST", "h").run(args)
@@ -137,4 +137,94 @@ fn what_things_take() {
     assert_eq!(run(&repo, &["stats", "latest", "latest:/x"]).code, 2);
     assert_eq!(run(&repo, &["stats", "latest:/none"]).code, 1);
     assert_eq!(run(&repo, &["stats", "--snapshots", "latest"]).code, 2);
+}
+
+/// Weeks of a model with a hostile name, and an adapter that came with the last.
+fn weeks(dir: &Path) -> (std::path::PathBuf, String) {
+    let (repo, source) = (dir.join("vault"), dir.join("source"));
+    fs::create_dir_all(&source).unwrap();
+    quick(&repo, "p");
+    let top = source.to_str().unwrap().to_owned();
+    for week in 1..=3_u8 {
+        let of = |name: &str, value: u8| (name.to_owned(), 5000, [value, 1, 9].repeat(2000)[..5000].to_vec());
+        let tensors = [of("embeddings.w", 1), of("h.2.mlp.w", week.min(2)), of("h.10.attn\u{1b}[2J.w", 3)];
+        fs::write(source.join("<b>&\u{1b}[2J.safetensors"), safetensors(&tensors)).unwrap();
+        if week == 3 {
+            fs::write(source.join("adapter.safetensors"), safetensors(&[of("h.0.lora_A", 99)])).unwrap();
+        }
+        let day = format!("2025-04-0{week}");
+        assert_eq!(run(&repo, &["snapshot", "-q", &top, "--time", &day]).code, 0);
+    }
+    (repo, top)
+}
+
+#[test]
+fn models_by_layer_and_by_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, top) = weeks(dir.path());
+    let diff = run(&repo, &["diff", "latest~2", "latest", "--tensors"]);
+    assert_eq!(diff.code, 0, "{}", diff.err);
+    assert!(!diff.out.contains('\u{1b}'), "{}", diff.out);
+    let layers: Vec<&str> = diff.out.lines().filter_map(|line| line.split("  ").next()).collect();
+    let at = |layer: &str| layers.iter().position(|found| *found == layer);
+    assert!(at("h.2") > at("embeddings") && at("h.10") > at("h.2") && at("all") > at("h.10"), "{}", diff.out);
+    assert!(
+        diff.out.contains("+  ") && diff.out.contains("/adapter.safetensors  (1 tensor, 4.9 KiB)"),
+        "{}",
+        diff.out
+    );
+    assert!(diff.out.contains("33.34 %"), "one byte of three: {}", diff.out);
+    assert!(
+        diff.out.ends_with("11.11 % of elements changed, largest 1.00e0, mean 1.11e-1, relative 10.98 %\n"),
+        "{}",
+        diff.out
+    );
+    let each = run(&repo, &["diff", "latest~2", "latest", &top, "--tensors", "--each"]);
+    assert!(
+        each.out.contains("M  U8") && each.out.contains("=  U8") && each.out.contains("h.10.attn\\x1b[2J.w"),
+        "{}",
+        each.out
+    );
+    let same = run(&repo, &["diff", "latest~1", "latest~1", "--tensors"]);
+    assert_eq!((same.code, same.out.as_str()), (0, "no model differs\n"));
+    for (args, code) in [
+        (&["diff", "latest", "latest", "--each"][..], 2),
+        (&["diff", "latest", "latest", "--tensors", "--metadata"], 2),
+        (&["diff", "latest:/none", "latest:/none", "--tensors"], 1),
+    ] {
+        assert_eq!(run(&repo, args).code, code, "{args:?}");
+    }
+}
+
+#[test]
+fn what_models_cost_and_a_picture_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, top) = weeks(dir.path());
+    let picture = dir.path().join("weeks.svg");
+    fs::write(&picture, "an older one").unwrap();
+    let told = run(&repo, &["stats", "--models", "--svg", picture.to_str().unwrap()]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(told.out.contains("unchanged") && told.out.contains("/adapter.safetensors"), "{}", told.out);
+    assert!(told.out.contains("2 versions, ") && told.out.contains("all models: 3 versions"), "{}", told.out);
+    assert!(!told.out.contains('\u{1b}'), "{}", told.out);
+    let svg = fs::read_to_string(&picture).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+    assert!(!svg.contains("<b>") && !svg.contains('\u{1b}') && svg.contains("&lt;b&gt;&amp;"), "{svg}");
+    assert!(svg.contains("2025-04-03") && svg.contains("embeddings") && svg.contains("attention"), "{svg}");
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".part")), "{left:?}");
+    let one = format!("latest:{top}/adapter.safetensors");
+    let only = run(&repo, &["stats", "--models", &one, "--svg", "-"]);
+    assert!(only.out.starts_with("<svg ") && only.out.ends_with("</svg>\n"), "{}", only.out);
+    let json = run(&repo, &["stats", "--models", "--json"]).json();
+    assert_eq!(json["models"][0]["versions"][2]["stored_bytes"], 0, "{json}");
+    for (args, code) in [
+        (&["stats", "--svg", "x.svg"][..], 2),
+        (&["stats", "--models", "--snapshots"], 2),
+        (&["stats", "--models", "--json", "--svg", "-"], 2),
+        (&["stats", "--models", "--svg", "/nowhere/at/all.svg"], 1),
+        (&["stats", "--models", "latest:/none"], 1),
+    ] {
+        assert_eq!(run(&repo, args).code, code, "{args:?}");
+    }
 }

@@ -15,7 +15,7 @@ use clap::CommandFactory;
 use contract::Contract;
 use serde_json::Value;
 
-use crate::support::{Command, Outcome, quick};
+use crate::support::{self, Command, Outcome, quick};
 
 /// Tables of lines that no command called as a function prints.
 const ELSEWHERE: [&str; 1] = ["log"]; // Only a process of its own logs: tests/smoke.rs.
@@ -58,7 +58,7 @@ impl Stage {
                     self.contract.hold(table, &object);
                     last = object;
                 }
-                word @ ("entry" | "columns" | "row" | "change") => {
+                word @ ("entry" | "columns" | "row" | "change" | "model" | "layer" | "tensor") => {
                     self.contract.hold(&format!("{verb}: {word}"), &object)
                 }
                 word => self.contract.hold(word, &object),
@@ -117,6 +117,7 @@ fn what_is_printed_is_what_is_documented() {
     keys(&mut stage);
     snapshots(&mut stage);
     across(&mut stage);
+    models(&mut stage);
     databases(&mut stage);
     cats(&mut stage);
     changes(&mut stage, &repo);
@@ -245,6 +246,27 @@ fn across(stage: &mut Stage) {
     stage.run("stats SNAPSHOT", &["stats", "latest", "latest~1"]);
     let inside = format!("latest:{}", stage.path("source").display());
     stage.run("stats SNAPSHOT:PATH", &["stats", &inside]);
+}
+
+/// A repository of its own: what others here count stays as it is.
+fn models(stage: &mut Stage) {
+    let vault = stage.path("vault-of-models");
+    quick(&vault, "p");
+    let odd = Path::new(OsStr::from_bytes(b"odd\xff"));
+    for (day, changed) in [("2025-04-05", 1), ("2025-04-06", 2)] {
+        let tensor = |name: &str, n: u64| (name.to_owned(), 1000, noise(n, 1000));
+        let shared = [tensor("h.0.mlp.w", 7), tensor("h.1.mlp.w", changed), tensor(&format!("wte.{day}"), 9)];
+        stage.write(Path::new("llm").join(odd).join("m.safetensors"), &support::safetensors(&shared));
+        let top = stage.path("llm");
+        let take = ["snapshot", "--time", day, top.to_str().unwrap()];
+        assert_eq!(with_json(Command::at(&vault, "p"), &take).code, 0);
+    }
+    let differs = with_json(Command::at(&vault, "p"), &["diff", "latest~1", "latest", "--tensors"]);
+    let summary = stage.hold("diff --tensors", &differs);
+    assert_eq!((&summary["models"], &summary["total"]["changed"]), (&1.into(), &1.into()), "{summary}");
+    assert!(differs.out.contains("\"model_hex\"") && differs.out.contains("\"new_hex\""), "{}", differs.out);
+    let costs = stage.hold("stats --models", &with_json(Command::at(&vault, "p"), &["stats", "--models"]));
+    assert_eq!(costs["models"][0]["versions"][1]["changed"], true, "{costs}");
 }
 
 fn databases(stage: &mut Stage) {

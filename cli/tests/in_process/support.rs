@@ -154,3 +154,18 @@ pub fn quick(place: &Path, password: &str) -> Repository {
     let open = OpenOptions { cache_dir: None, ..OpenOptions::default() };
     Repository::init(store, password.as_bytes(), &options, &open, Surroundings::system()).unwrap()
 }
+
+/// A safetensors file of vectors of bytes: name, length, content.
+pub fn safetensors(tensors: &[(String, usize, Vec<u8>)]) -> Vec<u8> {
+    let mut map = serde_json::Map::new();
+    let mut data = Vec::new();
+    for (name, len, content) in tensors {
+        let begin = data.len();
+        data.extend_from_slice(content);
+        let place = serde_json::json!({ "dtype": "U8", "shape": [len], "data_offsets": [begin, data.len()] });
+        map.insert(name.clone(), place);
+    }
+    let mut header = Value::Object(map).to_string();
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
+}

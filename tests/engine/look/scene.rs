@@ -6,7 +6,7 @@ use ballast::id::{BlobRef, SnapshotId};
 use ballast::op::snapshot::{self, SnapshotOptions};
 use ballast::progress::Silent;
 use ballast::repo::index::Places;
-use ballast::repo::{OpenOptions, Repository};
+use ballast::repo::{InitOptions, OpenOptions, Repository};
 use ballast::store::Store;
 use support::{Place, of, put};
 
@@ -18,10 +18,14 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
+        Self::with(&support::tiny())
+    }
+
+    pub fn with(options: &InitOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap().join("top");
         std::fs::create_dir(&top).unwrap();
-        Self { place: Place::default(), top, _dir: dir }
+        Self { place: Place::new(options), top, _dir: dir }
     }
 
     pub fn put(&self, name: &str, content: &[u8]) {

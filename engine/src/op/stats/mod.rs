@@ -9,6 +9,7 @@
 //!
 //! What would come free is exact in blobs; `prune` gives back about that, as it moves whole frames.
 
+pub mod models;
 mod owners;
 
 use std::collections::{BTreeMap, HashSet};

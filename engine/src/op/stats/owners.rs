@@ -13,7 +13,7 @@ use crate::id::{BlobKind, BlobRef};
 use crate::progress::Progress;
 use crate::repo::bases::Bases;
 use crate::repo::holdings::Holdings;
-use crate::repo::index::inventory::{CopyNumber, FrameRow};
+use crate::repo::index::inventory::{CopyNumber, FrameRow, Inventory};
 use crate::repo::reader::Reader;
 
 /// Who needs a blob: nobody, one row, several rows, or others beside.
@@ -210,18 +210,8 @@ impl<'v> Owners<'v> {
         }
     }
 
-    /// The copy that readers take.
     fn choose(&self, copies: &[CopyNumber]) -> Option<CopyNumber> {
-        let inventory = &self.holdings.inventory;
-        let height =
-            |copy: &CopyNumber| inventory.frames()[inventory.blobs()[*copy as usize].frame as usize].height;
-        match copies {
-            [one] => Some(*one),
-            _ => {
-                let key = |copy: &CopyNumber| (!self.bases.is_decodable(*copy), height(copy));
-                copies.iter().copied().min_by_key(key)
-            }
-        }
+        chosen(&self.holdings.inventory, &self.bases, copies)
     }
 
     /// What is needed by each row alone, and by all rows together and nobody else.
@@ -262,6 +252,19 @@ impl<'v> Owners<'v> {
     /// What could not be read, with the reason.
     pub fn unreadable(self) -> impl Iterator<Item = (String, String)> {
         self.unreadable.into_iter()
+    }
+}
+
+/// The copy that readers take.
+pub fn chosen(inventory: &Inventory, bases: &Bases<'_>, copies: &[CopyNumber]) -> Option<CopyNumber> {
+    let height =
+        |copy: &CopyNumber| inventory.frames()[inventory.blobs()[*copy as usize].frame as usize].height;
+    match copies {
+        [one] => Some(*one),
+        _ => {
+            let key = |copy: &CopyNumber| (!bases.is_decodable(*copy), height(copy));
+            copies.iter().copied().min_by_key(key)
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Trees are gone through side by side; where both sides have the same tree nothing in it is read. Memory: the nodes
 //! of the directories on the way to the present one, and the chunks of one pair of files.
 
+pub mod tensors;
+
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::iter::Peekable;
