@@ -272,8 +272,9 @@ fn take_stream(take: &mut Take<'_>, number: usize, bits: &mut [u8]) -> Result<St
             }
             stream.key.push(Term { stream: stream_of, reading, weight });
         }
-        if !(1..=MAX_TERMS).contains(&terms) {
-            return Err(Malformed::new(format!("a key of {terms} terms")));
+        // A key takes four bytes in memory.
+        if !(1..=MAX_TERMS).contains(&terms) || 2 * lanes > bits.len() {
+            return Err(Malformed::new(format!("a key of {terms} terms for {lanes} runs")));
         }
     }
     Ok(stream)

@@ -5,7 +5,8 @@
 //! field is a stream of symbols, the numbers of blocks of like scale stand together, and of a run in which one
 //! number is always the largest only the place of that one is stored. Huffman codes do the rest.
 //!
-//! Buffers: at most six times the plaintext.
+//! Buffers: two to three times the plaintext for the layouts here, fourteen times for the worst that a header
+//! may ask for.
 
 pub mod blocks;
 mod layout;
@@ -181,15 +182,6 @@ pub fn decode(encoded: &[u8], scratch: &mut Scratch, out: &mut [u8]) -> Result<(
     take.end()
 }
 
-/// Where the first of two values stands in a run, and which.
-#[inline]
-fn find_peak(run: &[u8], [first, second]: [u8; 2]) -> u8 {
-    match run.iter().position(|symbol| *symbol == first || *symbol == second) {
-        None => NO_PEAK,
-        Some(place) => place as u8 | if run[place] == first { 0 } else { SECOND },
-    }
-}
-
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 
 /// Takes the lowest bit of each symbol away: eight to a byte of `low`, the first lowest.
@@ -220,6 +212,24 @@ fn unhalve(symbols: &mut [u8], low: &[u8]) {
         for (i, symbol) in rest.iter_mut().enumerate() {
             *symbol = *symbol << 1 | (bits >> i & 1);
         }
+    }
+}
+
+/// Where the first of two values stands in a run, and which.
+#[inline]
+fn find_peak(run: &[u8], [first, second]: [u8; 2]) -> u8 {
+    // The highest bit of the lowest zero byte of a word, and of no byte below it.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let (words, rest) = run.as_chunks();
+    let found = words.iter().enumerate().find_map(|(i, eight)| {
+        let word = u64::from_le_bytes(*eight);
+        let marks = zero(word ^ (ONES * u64::from(first))) | zero(word ^ (ONES * u64::from(second)));
+        (marks != 0).then(|| 8 * i + marks.trailing_zeros() as usize / 8)
+    });
+    let last = || rest.iter().position(|symbol| *symbol == first || *symbol == second);
+    match found.or_else(|| Some(run.len() - rest.len() + last()?)) {
+        None => NO_PEAK,
+        Some(place) => place as u8 | if run[place] == first { 0 } else { SECOND },
     }
 }
 
@@ -281,7 +291,7 @@ impl Runs<'_> {
                 // No jumps for the length that nearly all have.
                 (Some(run), Some(to)) if self.run == 32 => {
                     for (i, to) in to.iter_mut().enumerate() {
-                        *to = if i < place { run[i] } else { run[i + 1] };
+                        *to = if (i as u8) < place as u8 { run[i] } else { run[i + 1] };
                     }
                 }
                 _ => {
@@ -302,10 +312,11 @@ impl Runs<'_> {
             match (run.first_chunk_mut::<32>(), from.first_chunk::<31>()) {
                 _ if peak == NO_PEAK => run.copy_from_slice(from),
                 (Some(run), Some(from)) if self.run == 32 => {
-                    run[..31].copy_from_slice(from);
-                    for i in (1..32).rev() {
-                        run[i] = if i > place { from[i - 1] } else { run[i] };
+                    run[31] = from[30];
+                    for i in (1..31).rev() {
+                        run[i] = if i as u8 > place as u8 { from[i - 1] } else { from[i] };
                     }
+                    run[0] = from[0];
                     run[place & 31] = value;
                 }
                 _ => {

@@ -216,6 +216,13 @@ fn layouts_that_lie_are_errors() {
         ("its own key", layout(4, &[byte.clone(), Stream { key: key(1, 0), ..run.clone() }])),
         ("an unknown reading", layout(4, &[byte.clone(), Stream { key: key(0, 4), ..run.clone() }])),
         ("too many terms", layout(4, &[byte.clone(), Stream { key: key(0, 0).repeat(9), ..run.clone() }])),
+        (
+            "many keys",
+            layout(
+                4,
+                &[byte.clone(), Stream { key: key(0, 0), ..field(1, &[1, 2, 3].map(|at| of(at, 0, 8))) }],
+            ),
+        ),
         ("a peak in a long run", layout(128, &[Stream { peak: Some([0, 0]), ..whole(128) }])),
         ("too many symbols", layout(1, &[field(1, &[0, 1, 2, 3, 4, 5, 6, 7].map(|bit| of(0, bit, 1)))])),
     ] {
