@@ -75,10 +75,10 @@ fn zstd_frame() -> Vec<u8> {
 /// Blocks of Q8_0, and what a step makes of them.
 fn blocks(step: u8) -> Vec<u8> {
     let noise = support::bytes(5, 70 * 31);
-    let number = move |i: usize| (noise[i] >> 4) + u8::from(i % 9 == 0) * step;
+    let number = move |i: usize| (noise[i] >> 4) + u8::from(i.is_multiple_of(9)) * step;
     let block = |at: usize| {
         let scale = [(at % 5) as u8 + step, 0x2a];
-        let top = std::iter::once(if at % 2 == 0 { 0x7f } else { 0x81 });
+        let top = std::iter::once(if at.is_multiple_of(2) { 0x7f } else { 0x81 });
         scale.into_iter().chain((0..31).map(|i| number(at * 31 + i))).chain(top).collect::<Vec<u8>>()
     };
     (0..70).flat_map(block).collect()

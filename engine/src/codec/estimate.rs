@@ -73,7 +73,7 @@ pub fn look_as(plain: &[u8], element: Element) -> Look {
         Element::Bytes(1) if plain.len() > SMALL => (Choice::Literals, literals(plain)),
         _ => return look,
     };
-    if share < WORTH && look.share.is_none() && plain.len() >= FEW {
+    if share < WORTH && look.share.is_none() {
         let mut whole = Vec::new();
         let made = zstd::compress(plain, 3, &mut whole);
         look.share = Some(if made { whole.len() as f64 / plain.len() as f64 } else { 1.0 });

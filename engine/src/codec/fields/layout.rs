@@ -198,10 +198,13 @@ impl Layout {
         put.u16(self.period as u16).u8(self.streams.len() as u8);
         for stream in &self.streams {
             let two = stream.has_two_parts();
-            let flags = u8::from(two) * FLAG_TWO_PARTS
-                | u8::from(stream.peak.is_some()) * FLAG_PEAK
-                | u8::from(!stream.key.is_empty()) * FLAG_KEY
-                | u8::from(stream.is_halved) * FLAG_HALVED;
+            let flags = [
+                (two, FLAG_TWO_PARTS),
+                (stream.peak.is_some(), FLAG_PEAK),
+                (!stream.key.is_empty(), FLAG_KEY),
+                (stream.is_halved, FLAG_HALVED),
+            ];
+            let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum();
             put.u8(flags).u8(stream.run as u8).u8(stream.lanes.len() as u8);
             for part in stream.lanes.iter().flat_map(|lane| &lane[..1 + usize::from(two)]) {
                 put.u16(part.offset).u8(part.shift | part.width << 4);
