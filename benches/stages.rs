@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use ballast::chunk::{CutParams, Cutter, Rule};
-use ballast::codec;
+use ballast::codec::{self, BlockType, Element, Hint};
 use ballast::crypto::aead::SealKey;
 use ballast::crypto::hash::{IdKeys, object_name};
 use ballast::entropy::Surroundings;
@@ -60,6 +60,25 @@ fn hash_keyed(bencher: Bencher<'_, '_>) {
 fn hash_of_pack(bencher: Bencher<'_, '_>) {
     let data = noise(16 << 20, 3);
     bencher.counter(BytesCount::new(data.len())).bench_local(|| object_name(black_box(&data)));
+}
+
+#[bench(args = ["Q8_0", "Q4_K"])]
+fn encode_blocks(bencher: Bencher<'_, '_>, word: &str) {
+    let ((data, hint), mut out) = (blocks(word), Vec::new());
+    bencher
+        .counter(BytesCount::new(data.len()))
+        .bench_local(|| codec::encode_as(black_box(&data), hint, &mut out));
+}
+
+#[bench(args = ["Q8_0", "Q4_K"])]
+fn decode_blocks(bencher: Bencher<'_, '_>, word: &str) {
+    let ((data, hint), mut stored) = (blocks(word), Vec::new());
+    let how = codec::encode_as(&data, hint, &mut stored);
+    assert_eq!(how.codec_version, 2);
+    let mut out = vec![0; data.len()];
+    bencher.counter(BytesCount::new(data.len())).bench_local(|| -> Result<(), _> {
+        codec::decode(how.encoding as u8, how.codec_version, black_box(&stored), &[], &mut out)
+    });
 }
 
 #[bench(args = ["noise", "weights", "text"])]
@@ -153,6 +172,30 @@ fn check_data(bencher: Bencher<'_, '_>, kind: &str) {
 
 fn cutter() -> Cutter {
     Cutter::new(&[9; 32], 1, CutParams::default()).expect("valid parameters")
+}
+
+/// A megabyte of blocks as ggml makes them, about, and what they are.
+fn blocks(word: &str) -> (Vec<u8>, Hint) {
+    let block = BlockType::of_word(word.as_bytes()).expect("a known word");
+    let values = weights(4 * CHUNK, 6);
+    let mut values =
+        values.as_chunks().0.iter().map(|w| f32::from_bits(u32::from(u16::from_le_bytes(*w)) << 16));
+    let mut data = Vec::with_capacity(CHUNK);
+    while data.len() + block.bytes() <= CHUNK {
+        let numbers: Vec<f32> = values.by_ref().take(if word == "Q8_0" { 32 } else { 256 }).collect();
+        let most = numbers.iter().fold(0f32, |most, n| most.max(n.abs()));
+        let half = ((most.to_bits() >> 13) - (112 << 10)) as u16;
+        data.extend_from_slice(&half.to_le_bytes());
+        if word == "Q8_0" {
+            data.extend(numbers.iter().map(|n| (n / most * 127.0).round() as i8 as u8));
+        } else {
+            let nibble = |n: f32| (n / most * 7.5 + 8.0) as u8 & 15;
+            data.extend_from_slice(&half.to_le_bytes());
+            data.extend(numbers[..12].iter().map(|n| 40 + (n / most * 20.0) as u8));
+            data.extend(numbers.as_chunks().0.iter().map(|[a, b]| nibble(*a) | nibble(*b) << 4));
+        }
+    }
+    (data, Hint { element: Element::Blocks(block) })
 }
 
 fn sample(kind: &str) -> Vec<u8> {

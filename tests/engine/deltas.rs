@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ballast::chunk::CutParams;
+use ballast::codec::{BlockType, Element, Hint};
 use ballast::crypto::kdf;
 use ballast::format::content::Entry;
 use ballast::format::ledger::{Event, ForgetV1};
@@ -16,6 +17,7 @@ use ballast::progress::Silent;
 use ballast::repo::InitOptions;
 use ballast::repo::ledger::Append;
 use ballast::repo::reader::Reader;
+use ballast::repo::session::{Against, Session};
 use support::models::{Tensor, file, header, transformer};
 use support::{Place, Seen, assert_same, bytes, look, of, put, tiny, walk_back};
 
@@ -359,6 +361,77 @@ fn any_large_file_is_stored_against_its_older_self() {
 }
 
 /// The figures of the real weeks, each against the one before, in place.
+/// Numbers of eight bits that cluster around zero.
+fn numbers(seed: u64, len: usize) -> Vec<u8> {
+    bytes(seed, len * 4)
+        .chunks_exact(4)
+        .map(|c| c.iter().map(|b| b & 63).sum::<u8>().wrapping_sub(126))
+        .collect()
+}
+
+/// A fifth of the numbers moves by one in a week: zstd with the week before as prefix finds few repetitions
+/// in that.
+#[test]
+fn quantised_weeks_are_stored_by_their_numbers() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let path = top.join("model.safetensors");
+    let mut weeks = vec![Tensor {
+        name: "quantised".into(),
+        dtype: "I8",
+        shape: vec![1000, 1500],
+        data: numbers(1, 1_500_000),
+    }];
+    let mut all = Vec::new();
+    for (week, most) in [(0u64, 0.93), (1, 0.2), (2, 0.2)] {
+        put(&path, &file(&weeks, "quantised"));
+        let (report, seen) = taken(&place, &of(&top), &top);
+        let share = report.stored_bytes as f64 / len(&weeks) as f64;
+        assert!(share < most, "week {week}: {share}");
+        all.push((report.snapshot.unwrap(), seen));
+        for (number, noise) in weeks[0].data.iter_mut().zip(bytes(week + 9, 1_500_000)) {
+            *number = number.wrapping_add(match noise {
+                0..25 => 1,
+                25..50 => 255,
+                _ => 0,
+            });
+        }
+    }
+    for (id, seen) in &all {
+        assert_same(&place.open_bare(), *id, &top, seen);
+    }
+}
+
+/// Alone too, and against others.
+#[test]
+fn what_a_chunk_is_reaches_the_coder() {
+    let place = Place::new(&middle());
+    let repo = place.open();
+    let mut session = Session::begin(&repo, "test", false, &Silent).unwrap();
+    let blocks: Vec<u8> =
+        numbers(2, 320_000).chunks(32).flat_map(|n| [&[n[0], 0x2a][..], n].concat()).collect();
+    let hint = Hint { element: Element::Blocks(BlockType::Q8_0) };
+    let stored = session.store_typed(BlobKind::Chunk, &blocks, hint).unwrap();
+    assert!(stored.new);
+    let reader = Reader::with_index(&repo, session.index().clone());
+    let against = Against { sources: &[], hint, least_gain_percent: 0 };
+    let tail = &blocks[34 * 4000..];
+    session.store_against(BlobKind::Chunk, tail, &against, &reader).unwrap();
+    let mut near = session.neighbours();
+    near.store_typed(&blocks[..34 * 6000], hint).unwrap();
+    near.finish().unwrap();
+    session.store(BlobKind::Chunk, &blocks[..34 * 7000]).unwrap();
+    let flushed = session.flush().unwrap();
+    let packs = flushed.iter().flat_map(|(_, object)| &object.packs);
+    let mut found: Vec<(u32, u8, u8)> =
+        packs.flat_map(|p| &p.frames).map(|f| (f.plain_len, f.encoding, f.codec_version)).collect();
+    found.sort_unstable();
+    let known = |blocks: u32| (34 * blocks, 2, 2);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!([found[0], found[1], found[3]], [known(6000), known(6000), known(10_000)]);
+    assert_ne!(found[2].2, 2, "without a word it is not known");
+}
+
 #[test]
 #[allow(clippy::print_stdout, reason = "why it is skipped, and the figures")]
 fn real_fine_tune_weeks() {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ballast::codec::grains::{self, Draft, GRAIN_BYTES, NEW};
-use ballast::codec::{Element, Hint};
+use ballast::codec::{BlockType, Element, Hint};
 use ballast::crypto::keys::Purpose;
 use ballast::format::bytes::{Put, Take};
 use ballast::format::content::{Entry, ListV1};
@@ -70,6 +70,40 @@ fn zstd_frame() -> Vec<u8> {
     let how = ballast::codec::encode(&plain, &mut encoded);
     let len = u16::try_from(plain.len()).unwrap().to_le_bytes();
     [&[how.encoding as u8, how.codec_version, len[0], len[1], 0], &encoded[..]].concat()
+}
+
+/// Blocks of Q8_0, and what a step makes of them.
+fn blocks(step: u8) -> Vec<u8> {
+    let noise = support::bytes(5, 70 * 31);
+    let number = move |i: usize| (noise[i] >> 4) + u8::from(i.is_multiple_of(9)) * step;
+    let block = |at: usize| {
+        let scale = [(at % 5) as u8 + step, 0x2a];
+        let top = std::iter::once(if at.is_multiple_of(2) { 0x7f } else { 0x81 });
+        scale.into_iter().chain((0..31).map(|i| number(at * 31 + i))).chain(top).collect::<Vec<u8>>()
+    };
+    (0..70).flat_map(block).collect()
+}
+
+/// Encoded by their fields, alone.
+fn fields_frame() -> Vec<u8> {
+    let (plain, mut encoded) = (blocks(0), Vec::new());
+    let hint = Hint { element: Element::Blocks(BlockType::Q8_0) };
+    let how = ballast::codec::encode_as(&plain, hint, &mut encoded);
+    assert_eq!((how.encoding as u8, how.codec_version), (2, 2));
+    let len = u16::try_from(plain.len()).unwrap().to_le_bytes();
+    [&[how.encoding as u8, how.codec_version, len[0], len[1], 0], &encoded[..]].concat()
+}
+
+/// The same against one base.
+fn fields_delta() -> Vec<u8> {
+    let (plain, base, mut encoded) = (blocks(1), blocks(0), Vec::new());
+    let hint = Hint { element: Element::Blocks(BlockType::Q8_0) };
+    ballast::codec::encode_delta(&plain, &[&base], hint, &mut encoded).unwrap();
+    assert_eq!(encoded[0], 4);
+    let mut put = Put::default();
+    put.u16(u16::try_from(plain.len()).unwrap()).u8(0).u8(1);
+    put.u16(u16::try_from(base.len()).unwrap()).bytes(&base).bytes(&encoded);
+    put.0
 }
 
 /// A delta against so many of two bases: text by a prefix, else numbers that move on by a step.
@@ -200,7 +234,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
         record("xattrs", "full", wire::encode(&samples::xattrs())),
         record("codec", "raw", [&[0, 1, 3, 0, 0][..], b"raw"].concat()),
         record("codec", "zstd", zstd_frame()),
+        record("codec", "fields", fields_frame()),
         record("delta", "prefix", delta_frame(true, 1)),
+        record("delta", "fields", fields_delta()),
         record("delta", "numbers", delta_frame(false, 1)),
         record("delta", "step", delta_frame(false, 2)),
         record("sources", "one", sourced_frame(false, 1)),

@@ -338,11 +338,32 @@ fn encodings() {
     v.line("base-0", "aa05000000").line("base-1", "bb01000000").line("plaintext", "cc08000000");
     let group = "00".to_owned() + "000100000002" + escapes;
     v.line("bytes", "0304010208".to_owned() + "cc" + "00" + "3e01" + "00" + "000100000001" + &group);
+    // Two blocks of three bytes: the first of each alone; the others ordered by it, the greatest taken
+    // out, their lowest bits apart; a byte after them.
+    v.case("planes by fields: ordered, a peak, lowest bits apart")
+        .line("encoding", 2)
+        .line("codec-version", 2);
+    v.line("plaintext", "057f0a020304ee");
+    let header = "030002".to_owned() + "000101000080" + "0e0201010080" + "7f81" + "0100000100";
+    let peaks = "0002000000007f";
+    let groups = "0104000000".to_owned() + "00020000000102" + "000100000005" + "01";
+    v.line("bytes", header + "00020000000502" + peaks + &groups + "ee");
+    // Of two bytes the low halves make one symbol, the high ones another.
+    v.case("planes by fields: symbols of two parts").line("encoding", 2).line("codec-version", 2);
+    v.line("plaintext", "1234");
+    let parts = "000040".to_owned() + "010040" + "000044" + "010044";
+    v.line("bytes", "020001".to_owned() + "010102" + &parts + "00020000004231");
+    // Numbers of four bits, +1 and -3, and a byte after them.
+    v.case("delta of fields against one base").line("encoding", 3).line("codec-version", 1);
+    v.line("base-0", "1234").line("plaintext", "130477");
+    let symbols = "000400000002000005".to_owned();
+    v.line("bytes", "04020001000202000040000044".to_owned() + "00" + &symbols + escapes + "0077");
     let frozen = v.settle();
     for (case, bases) in [
         ("delta by prefix; other bytes may decode to the same", 1),
         ("delta of bf16 numbers against one base", 1),
         ("delta of four-byte integers against two bases, lead 1", 2),
+        ("delta of fields against one base", 1),
     ] {
         let plain = frozen.bytes(case, "plaintext");
         let bases: Vec<Vec<u8>> = (0..bases).map(|i| frozen.bytes(case, &format!("base-{i}"))).collect();
@@ -351,15 +372,17 @@ fn encodings() {
         codec::decode(3, 1, &frozen.bytes(case, "bytes"), &bases, &mut out).unwrap();
         assert_eq!(out, plain, "{case}");
     }
-    for (encoding, case) in [
-        (0, "raw"),
-        (1, "zstd; other bytes may decode to the same"),
-        (2, "planes of two bytes, rotated, lead 1, raw"),
-        (2, "planes of four bytes, the highest coded"),
+    for (encoding, version, case) in [
+        (0, 1, "raw"),
+        (2, 2, "planes by fields: ordered, a peak, lowest bits apart"),
+        (2, 2, "planes by fields: symbols of two parts"),
+        (1, 1, "zstd; other bytes may decode to the same"),
+        (2, 1, "planes of two bytes, rotated, lead 1, raw"),
+        (2, 1, "planes of four bytes, the highest coded"),
     ] {
         let plain = frozen.bytes(case, "plaintext");
         let mut out = vec![0; plain.len()];
-        codec::decode(encoding, 1, &frozen.bytes(case, "bytes"), &[], &mut out).unwrap();
+        codec::decode(encoding, version, &frozen.bytes(case, "bytes"), &[], &mut out).unwrap();
         assert_eq!(out, plain);
     }
 }

@@ -170,6 +170,168 @@ def join_planes(data, plain):
     return bytes(out) + data[at:]
 
 
+# Fields
+
+
+def take_layout(h):
+    """Blocks as a header describes them: their length, and (run, lanes, peak, key, halved) of each stream."""
+    period, count = h.int(2), h.int(1)
+    need(1 <= period <= 512 and 1 <= count <= 16, "blocks")
+    streams, seen, symbols = [], [0] * period, 0
+    for number in range(count):
+        flags, run, lanes = h.int(1), h.int(1), h.int(1)
+        need(flags < 16 and run >= 1 and lanes >= 1 and not (flags & 2 and run > 127), "field")
+        parts = []
+        for _ in range(lanes):
+            lane = []
+            for _ in range(1 + (flags & 1)):
+                offset, places = h.int(2), h.int(1)
+                shift, width = places & 15, places >> 4
+                need(shift <= 7 and shift + width <= 8 and offset + run <= period, "part of a field")
+                for at in range(offset, offset + run):
+                    bits = (1 << width) - 1 << shift
+                    need(seen[at] & bits == 0, "a bit taken twice")
+                    seen[at] |= bits
+                lane.append((offset, shift, width))
+            parts.append(lane)
+        widths = {sum(width for _, _, width in lane) for lane in parts}
+        need(len(widths) == 1 and max(widths) <= 8 and all(lane[0][2] for lane in parts), "bits of a field")
+        peak = h.take(2) if flags & 2 else None
+        key = []
+        if flags & 4:
+            terms = h.int(1)
+            need(1 <= terms <= 8 and 2 * lanes <= period, "terms of a key")
+            for _ in range(terms):
+                of, reading, weight = h.int(1), h.int(1), h.int(2)
+                need(of < number and reading <= 3, "term of a key")
+                key.append((of, reading, weight - (weight >> 15 << 16)))
+        streams.append((run, parts, peak, key, flags & 8 != 0))
+        symbols += run * lanes
+    need(all(bits == 255 for bits in seen) and symbols <= 4 * period, "bits left out")
+    return period, streams
+
+
+def logarithm(value):
+    if value == 0:
+        return 0
+    exponent = value.bit_length() - 1
+    return exponent + 15 << 10 | (value << 10 >> exponent) & 1023
+
+
+READINGS = [
+    lambda v: v,
+    logarithm,
+    lambda v: logarithm(v if v < 128 else 256 - v),
+    lambda v: v & 127,
+]
+
+
+def decode_fields(data, plain):
+    h = Hand(data)
+    period, streams = take_layout(h)
+    blocks = plain // period
+    out, all_symbols = bytearray(blocks * period), []
+    for run, lanes, peak, key, halved in streams:
+        count = blocks * len(lanes)
+        peaks = stream(h, count) if peak else b"\x7f" * count
+        bounds = [int.from_bytes(h.take(4), "little", signed=True) for _ in range(h.int(1))] if key else []
+        need(len(bounds) < 64 and all(a < b for a, b in zip(bounds, bounds[1:])), "groups")
+        groups = []
+        for index in range(count):
+            block, lane = divmod(index, len(lanes))
+            total = 0
+            for of, reading, weight in key:
+                each = streams[of][0] * len(streams[of][1])
+                symbol = all_symbols[of][block * each + lane * each // len(lanes)]
+                total += weight * READINGS[reading](symbol)
+            total = (total + (1 << 31)) % (1 << 32) - (1 << 31)
+            groups.append(sum(total >= bound for bound in bounds))
+        lengths = [run - (p != 127) for p in peaks]
+        sizes = [sum(n for n, g in zip(lengths, groups) if g == group) for group in range(len(bounds) + 1)]
+        ordered = [stream(h, size) for size in sizes]
+        if halved:
+            low = int.from_bytes(h.take((sum(sizes) + 7) // 8), "little")
+            at = 0
+            for group, part in enumerate(ordered):
+                ordered[group] = bytes((s << 1 & 255) | low >> at + i & 1 for i, s in enumerate(part))
+                at += len(part)
+        ordered, symbols = [Hand(part) for part in ordered], bytearray()
+        for p, group, length in zip(peaks, groups, lengths):
+            part = ordered[group].take(length)
+            if p != 127:
+                need(p & 127 < run, "a peak outside of its run")
+                part = part[: p & 127] + peak[p >> 7 : (p >> 7) + 1] + part[p & 127 :]
+            symbols += part
+        all_symbols.append(symbols)
+        put_field(out, period, blocks, run, lanes, symbols)
+    return bytes(out) + h.rest()
+
+
+def put_field(out, period, blocks, run, lanes, symbols):
+    at = 0
+    for start in range(0, blocks * period, period):
+        for lane in lanes:
+            for i in range(run):
+                symbol = symbols[at]
+                at += 1
+                for offset, shift, width in lane:
+                    out[start + offset + i] |= (symbol & (1 << width) - 1) << shift
+                    symbol >>= width
+
+
+def decode_field_delta(h, base, plain):
+    period, streams = take_layout(h)
+    blocks = min(plain, len(base)) // period
+    need(blocks >= 1 and not any(peak or key or halved for _, _, peak, key, halved in streams), "fields of a delta")
+    out = bytearray(blocks * period)
+    for run, lanes, *_ in streams:
+        count = blocks * len(lanes) * run
+        bits = sum(width for _, _, width in lanes[0])
+        numbers = take_group(h, count)
+        symbols, at = bytearray(), 0
+        for start in range(0, blocks * period, period):
+            for lane in lanes:
+                for i in range(run):
+                    old = up = 0
+                    for offset, shift, width in lane:
+                        old |= (base[start + offset + i] >> shift & (1 << width) - 1) << up
+                        up += width
+                    n = numbers[at]
+                    at += 1
+                    symbols.append(old + (n >> 1 if n & 1 == 0 else -(n >> 1) - 1) & (1 << bits) - 1)
+        put_field(out, period, blocks, run, lanes, symbols)
+    return bytes(out) + take_tail(h, plain - len(out))
+
+
+def take_group(h, count):
+    """Numbers of one byte: shape, symbols, low bits, escapes."""
+    shape = h.int(1)
+    shift, pack = shape & 31, shape >> 5
+    need(shift <= 24 and pack <= 3 and (pack == 0 or shift == 0), "shape")
+    packed, size = stream(h, -(-count >> pack)), 8 >> pack
+    low = int.from_bytes(h.take((count * shift + 7) // 8), "little")
+    escaped = h.int(4)
+    need(escaped <= count, "escapes")
+    escapes = iter(stream(h, escaped) if escaped else b"")
+    out, greatest = [], (1 << size) - 1
+    for i in range(count):
+        symbol = packed[i * size // 8] >> i * size % 8 & greatest
+        if symbol == greatest:
+            more = next(escapes, None)
+            need(more is not None, "too few escapes")
+            symbol += more
+        out.append((symbol << shift | low >> i * shift & (1 << shift) - 1) & 255)
+    need(next(escapes, None) is None, "too many escapes")
+    return out
+
+
+def take_tail(h, left):
+    if left:
+        return decode_alone(h.int(1), h.rest(), left)
+    need(not h.rest(), "delta too long")
+    return b""
+
+
 # Delta
 
 
@@ -177,12 +339,12 @@ def unpack_zstd(data, length):
     return zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
 
 
-def decode_alone(encoding, data, plain):
+def decode_alone(encoding, data, plain, version=1):
     need(encoding in (0, 1, 2), "encoding")
     if encoding == 1:
         data = unpack_zstd(data, plain)
     if encoding == 2:
-        data = join_planes(data, plain)
+        data = join_planes(data, plain) if version == 1 else decode_fields(data, plain)
     need(len(data) == plain, "plain length")
     return data
 
@@ -205,6 +367,9 @@ def decode_delta(data, edges, plain):
         need(len(prefix) <= 8 << 20, "prefix too long")
         raw = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
         out = zstandard.ZstdDecompressor(dict_data=raw).decompress(h.rest(), max_output_size=plain)
+    elif method == 4:
+        need(len(bases) == 1, "bases")
+        out = decode_field_delta(h, bases[0], plain)
     else:
         need(method in (2, 3) and len(bases) == method - 1, "method of a delta")
         out = decode_numbers(h, bases, plain)
@@ -313,12 +478,7 @@ def decode_numbers(h, bases, plain):
         part = [n[start : start + (1 << 19)] for n in numbers]
         values = segment(h, kind, width, quarters, 1 << log, part)
         out.append(struct.pack(f"<{len(values)}{code}", *values))
-    left = plain - lead - count * width
-    if left:
-        tag = h.int(1)
-        out.append(decode_alone(tag, h.rest(), left))
-    else:
-        need(not h.rest(), "delta too long")
+    out.append(take_tail(h, plain - lead - count * width))
     return b"".join(out)
 
 
@@ -599,11 +759,11 @@ class Repository:
             with open(os.path.join(self.path, "data", name[:2], name), "rb") as file:
                 file.seek(offset)
                 sealed = file.read(stored)
-            known = version == 1 and encoding <= 3 or version == 2 and encoding == 3
+            known = version == 1 and encoding <= 3 or version == 2 and encoding in (2, 3)
             need(known and bool(edges) == (encoding == 3), "encoding")
             aad = self.id + b"frame\1\1" + struct.pack("<HBBIB", epoch, encoding, version, plain, len(edges) // 34)
             data = open_sealed(self.seal_key("frame", epoch), sealed[:24], aad + edges, sealed[24:])
-            if version == 2:
+            if version == 2 and encoding == 3:
                 need(all(length % GRAIN == 0 for _, length, _ in frame[7][:-1]), "a blob within a grain")
                 named = [edges[i : i + 34] for i in range(0, len(edges), 34)]
                 bases = [blob for edge in named for blob in self.base_blobs(edge, height)]
@@ -613,7 +773,7 @@ class Repository:
                 named = [edges[i : i + 34] for i in range(0, len(edges), 34)]
                 data = decode_delta(data, [self.base(edge, height) for edge in named], plain)
             else:
-                data = decode_alone(encoding, data, plain)
+                data = decode_alone(encoding, data, plain, version)
             self.frames[key] = data
         return self.frames[key]
 

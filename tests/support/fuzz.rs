@@ -8,6 +8,7 @@ use ballast::chunk::safetensors::Header;
 use ballast::chunk::{CutParams, check_regions};
 use ballast::codec;
 use ballast::codec::grains::{self, Draft, GRAIN_BYTES, NEW, Recipe, grains_of};
+use ballast::codec::{BlockType, Element};
 use ballast::crypto::{aead::SealKey, kdf};
 use ballast::error::Malformed;
 use ballast::format::bytes::{Put, Take};
@@ -248,13 +249,24 @@ pub fn codec_decode(data: &[u8]) -> bool {
         return false;
     }
     let mut encoded = Vec::new();
-    let how = codec::encode(&out, &mut encoded);
-    let stored = if how.encoding as u8 == 0 { &out } else { &encoded };
-    let mut again = vec![0; out.len()];
-    codec::decode(how.encoding as u8, how.codec_version, stored, &[], &mut again)
-        .expect("because it was just made");
-    assert!(again == out);
+    for hint in [codec::Hint::NONE, some_hint(out.len())] {
+        let how = codec::encode_as(&out, hint, &mut encoded);
+        let stored = if how.encoding as u8 == 0 { &out } else { &encoded };
+        assert!(stored.len() <= out.len());
+        let mut again = vec![0; out.len()];
+        codec::decode(how.encoding as u8, how.codec_version, stored, &[], &mut again)
+            .expect("because it was just made");
+        assert!(again == out);
+    }
     true
+}
+
+/// What a tensor might be said to be.
+fn some_hint(number: usize) -> codec::Hint {
+    let words =
+        ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "MXFP4"];
+    let block = words.get(number % (words.len() + 2)).and_then(|word| BlockType::of_word(word.as_bytes()));
+    codec::Hint { element: block.map_or(Element::Bytes(1 + (number & 3) as u8), Element::Blocks) }
 }
 
 /// Plain length (three bytes), number of bases, the length of each (two bytes), the bases, encoded bytes.
@@ -271,7 +283,8 @@ pub fn delta_decode(data: &[u8]) -> bool {
         return false;
     }
     let mut encoded = Vec::new();
-    if let Some((how, used)) = codec::encode_delta(&out, &bases, codec::Hint::NONE, &mut encoded) {
+    for hint in [codec::Hint::NONE, some_hint(out.len())] {
+        let Some((how, used)) = codec::encode_delta(&out, &bases, hint, &mut encoded) else { continue };
         assert!(encoded.len() < out.len());
         let mut again = vec![0; out.len()];
         codec::decode(how.encoding as u8, how.codec_version, &encoded, &bases[..used], &mut again)

@@ -2,8 +2,10 @@
 //! and the entropy of their bytes by position. Cheap beside the coder itself, and wrong only
 //! towards `raw`, which costs room, never correctness.
 
+use super::delta::Element;
+use super::fields::blocks::BlockType;
 use super::planes::Layout;
-use super::zstd;
+use super::{fields, zstd};
 
 /// What to encode with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub enum Choice {
     Zstd(i32),
     /// Byte planes.
     Planes(Layout),
+    /// zstd that looks for no matches: bytes that are each a number.
+    Literals,
+    /// Fields of blocks.
+    Fields(BlockType),
 }
 
 const PIECE: usize = 16 << 10;
@@ -36,6 +42,9 @@ const PLANE_WORTH: f64 = 0.98;
 /// A Huffman coder's distance from the entropy (share of a plane).
 const CODER_LOSS: f64 = 0.006;
 
+/// Coding bytes alone is so much faster than looking for matches that it may store so much more.
+const FASTER: f64 = 1.01;
+
 /// Three pieces: begin, middle, end; each begins at a multiple of four from the start.
 fn pieces(plain: &[u8]) -> [&[u8]; 3] {
     [0, 1, 2].map(|i| {
@@ -53,13 +62,40 @@ pub struct Look {
     pub share: Option<f64>,
 }
 
-/// What to encode `plain` with.
-pub fn choose(plain: &[u8]) -> Choice {
-    look(plain).choice
+/// What to encode `plain` with, of which it is known what its elements are, and what it would cost.
+pub fn look_as(plain: &[u8], element: Element) -> Look {
+    let mut look = look(plain);
+    let (choice, share) = match element {
+        Element::Blocks(block) => {
+            // What nearly nothing is left of, zstd takes to less.
+            (Choice::Fields(block), fields::share(plain, block.alone()).max(CODER_LOSS))
+        }
+        Element::Bytes(1) if plain.len() > SMALL => (Choice::Literals, literals(plain)),
+        _ => return look,
+    };
+    if share < WORTH && look.share.is_none() {
+        let mut whole = Vec::new();
+        let made = zstd::compress(plain, 3, &mut whole);
+        look.share = Some(if made { whole.len() as f64 / plain.len() as f64 } else { 1.0 });
+    }
+    let slack = if choice == Choice::Literals { FASTER } else { 1.0 };
+    if share < WORTH && share < look.share.unwrap_or(1.0) * slack {
+        look = Look { choice, share: Some(share) };
+    }
+    look
 }
 
-/// The same, and what it would cost.
-pub fn look(plain: &[u8]) -> Look {
+/// Share in which bytes are stored that are coded one by one.
+fn literals(plain: &[u8]) -> f64 {
+    let mut counts = [0u32; 256];
+    for byte in pieces(plain).into_iter().flatten() {
+        counts[usize::from(*byte)] += 1;
+    }
+    entropy(&counts) / 8.0 + CODER_LOSS
+}
+
+/// What `plain` is to be encoded with, and what that would cost.
+fn look(plain: &[u8]) -> Look {
     let unseen = |choice| Look { choice, share: None };
     if plain.len() < 32 {
         return unseen(Choice::Raw);
@@ -151,7 +187,13 @@ fn share(pieces: &[&[u8]], layout: &mut Layout) -> f64 {
     sum / layout.width as f64
 }
 
-/// Bits a byte, order 0.
+/// Bits of all that were counted, order 0.
+pub fn bits_of(counts: &[u32; 256]) -> f64 {
+    let total: u32 = counts.iter().sum();
+    if total == 0 { 0.0 } else { entropy(counts) * f64::from(total) }
+}
+
+/// Bits a byte, order 0; 8 of nothing.
 fn entropy(counts: &[u32; 256]) -> f64 {
     let total: u32 = counts.iter().sum();
     if total == 0 {
@@ -165,6 +207,10 @@ fn entropy(counts: &[u32; 256]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn choose(plain: &[u8]) -> Choice {
+        look(plain).choice
+    }
 
     fn noise(len: usize) -> Vec<u8> {
         let mut out = vec![0; len];

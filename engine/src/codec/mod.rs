@@ -6,6 +6,7 @@
 
 mod delta;
 mod estimate;
+mod fields;
 pub mod grains;
 mod planes;
 mod zstd;
@@ -14,19 +15,22 @@ use std::cell::RefCell;
 
 pub use delta::{Element, Hint, encode_delta};
 use estimate::Choice;
+pub use fields::blocks::BlockType;
 
 use crate::error::Malformed;
 use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::frame::Encoding;
 
 /// Version of each encoding that this program writes and reads; of delta there is a second one
-/// ([`grains::VERSION`]).
+/// ([`grains::VERSION`]), and of planes (fields of blocks).
 pub const CODEC_VERSION: u8 = 1;
 
 /// Can a frame like this be decoded by this program?
 pub fn is_known(encoding: u8, codec_version: u8) -> bool {
     let known = Encoding::from_byte(encoding);
-    known.is_some() && codec_version == CODEC_VERSION || is_by_grains(encoding, codec_version)
+    known.is_some() && codec_version == CODEC_VERSION
+        || known == Some(Encoding::Planes) && codec_version == fields::VERSION
+        || is_by_grains(encoding, codec_version)
 }
 
 /// Is a frame like this a delta by grains?
@@ -46,23 +50,34 @@ pub struct Encoded {
 /// Encodes `plain` by what a sample says, into `out` (cleared first). Where the
 /// answer is raw, `out` stays empty and `plain` itself is what is to be stored.
 pub fn encode(plain: &[u8], out: &mut Vec<u8>) -> Encoded {
+    encode_as(plain, Hint::NONE, out)
+}
+
+/// The same where it is known what the plaintext is. A wrong hint costs room at most, and never more
+/// than raw takes.
+pub fn encode_as(plain: &[u8], hint: Hint, out: &mut Vec<u8>) -> Encoded {
     out.clear();
-    let made = match estimate::choose(plain) {
+    let made = match estimate::look_as(plain, hint.element).choice {
         Choice::Raw => None,
-        Choice::Zstd(level) => zstd::compress(plain, level, out).then_some(Encoding::Zstd),
+        Choice::Zstd(level) => zstd::compress(plain, level, out).then_some((Encoding::Zstd, CODEC_VERSION)),
+        Choice::Literals => zstd::compress_literals(plain, out).then_some((Encoding::Zstd, CODEC_VERSION)),
         Choice::Planes(layout) => PLANES
             .with_borrow_mut(|scratch| planes::encode(plain, layout, scratch, out))
-            .then_some(Encoding::Planes),
+            .then_some((Encoding::Planes, CODEC_VERSION)),
+        Choice::Fields(block) => FIELDS
+            .with_borrow_mut(|scratch| fields::encode(plain, block.alone(), scratch, out))
+            .then_some((Encoding::Planes, fields::VERSION)),
     };
-    let encoding = made.filter(|_| out.len() < plain.len()).unwrap_or_else(|| {
+    let (encoding, codec_version) = made.filter(|_| out.len() < plain.len()).unwrap_or_else(|| {
         out.clear();
-        Encoding::Raw
+        (Encoding::Raw, CODEC_VERSION)
     });
-    Encoded { encoding, codec_version: CODEC_VERSION }
+    Encoded { encoding, codec_version }
 }
 
 thread_local! {
     static PLANES: RefCell<planes::Scratch> = RefCell::default();
+    static FIELDS: RefCell<fields::Scratch> = RefCell::default();
 }
 
 /// Decodes into `out`, whose length is the frame's plain length. `bases` are the bytes the frame's
@@ -85,6 +100,9 @@ pub fn decode(
             let lens = lens.map_err(|_| Malformed::new("has bases over the limit"))?;
             let base = grains::BaseGrains::new(bases);
             grains::decode(encoded, &lens, |number| base.get(number), out)
+        }
+        Some(Encoding::Planes) if codec_version == fields::VERSION && bases.is_empty() => {
+            FIELDS.with_borrow_mut(|scratch| fields::decode(encoded, scratch, out))
         }
         Some(_) if codec_version != CODEC_VERSION => {
             Err(Malformed::new(format!("is encoded with version {codec_version} of encoding {encoding}")))

@@ -60,10 +60,17 @@ fn room(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     &mut buffer[..len]
 }
 
-/// Encodes, seals, opens again, decodes and compares. `blobs` lie one after the other in `plain`.
-pub fn make(repo: &Repository, plain: &[u8], blobs: Vec<FrameBlob>, bytes: Vec<u8>) -> Result<SealedFrame> {
+/// Encodes, seals, opens again, decodes and compares. `blobs` lie one after the other in `plain`, whose
+/// elements `hint` tells.
+pub fn make(
+    repo: &Repository,
+    plain: &[u8],
+    blobs: Vec<FrameBlob>,
+    hint: codec::Hint,
+    bytes: Vec<u8>,
+) -> Result<SealedFrame> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let how = codec::encode(plain, &mut scratch.encoded);
+        let how = codec::encode_as(plain, hint, &mut scratch.encoded);
         seal(repo, plain, blobs, bytes, scratch, how, &Beneath::NOTHING)
     })
 }
@@ -145,13 +152,13 @@ pub fn make_against<'a>(
         drop(plains);
         drop(stretches);
         if made.is_some() && least_gain_percent > 0 {
-            let how = codec::encode(plain, &mut scratch.decoded);
+            let how = codec::encode_as(plain, hint, &mut scratch.decoded);
             let alone = if how.encoding == Encoding::Raw { plain.len() } else { scratch.decoded.len() };
             let most = alone as u64 * u64::from(100 - least_gain_percent.min(100)) / 100;
             made = made.filter(|_| scratch.encoded.len() as u64 <= most);
         }
         let Some((how, used)) = made else {
-            let how = codec::encode(plain, &mut scratch.encoded);
+            let how = codec::encode_as(plain, hint, &mut scratch.encoded);
             return Ok((seal(repo, plain, blobs, bytes, scratch, how, &Beneath::NOTHING)?, 0));
         };
         let mut head = Put::with_capacity(32);
@@ -415,7 +422,7 @@ mod tests {
         for (plain, encoding) in [(text, Encoding::Zstd), (noise, Encoding::Raw)] {
             let len = u32::try_from(plain.len()).unwrap();
             let blob = FrameBlob { kind: BlobKind::Chunk as u8, len, id: BlobId([1; 32]) };
-            let mut frame = make(&repo, &plain, vec![blob], Vec::new()).unwrap();
+            let mut frame = make(&repo, &plain, vec![blob], codec::Hint::NONE, Vec::new()).unwrap();
             assert_eq!(frame.record.encoding, encoding as u8);
             let mut scratch = Scratch::default();
             assert_eq!(prove(&repo, &frame, &plain, &Beneath::NOTHING, &mut scratch), Ok(()));
@@ -430,7 +437,8 @@ mod tests {
             // The private copy is the witness: sealed and decoded alike, but not what was hashed.
             let mut other = plain.clone();
             other[len as usize / 2] ^= 1;
-            let other = make(&repo, &other, frame.record.blobs.clone(), Vec::new()).unwrap();
+            let other =
+                make(&repo, &other, frame.record.blobs.clone(), codec::Hint::NONE, Vec::new()).unwrap();
             let error = prove(&repo, &other, &plain, &Beneath::NOTHING, &mut scratch).unwrap_err();
             assert_eq!(error.0, "decodes to something else");
             let record = FrameRecord { codec_version: 9, ..frame.record.clone() };

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
 
+use crate::codec::Hint;
 use crate::error::Result;
 use crate::format::frame::FrameBlob;
 use crate::format::index::{IndexObject, IndexedPack};
@@ -46,11 +47,16 @@ impl Outbox {
     /// Encodes, seals and proves a frame, and puts it into a pack. `blobs` lie one after the other
     /// in `plain`.
     pub fn write(&self, kind: PackKind, plain: &[u8], blobs: Vec<FrameBlob>) -> Result<()> {
+        self.write_as(kind, plain, blobs, Hint::NONE)
+    }
+
+    /// The same where it is known what the plaintext is.
+    pub fn write_as(&self, kind: PackKind, plain: &[u8], blobs: Vec<FrameBlob>, hint: Hint) -> Result<()> {
         thread_local! {
             static SEALED: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
         }
         self.uploads.check()?;
-        let frame = frames::make(&self.repo, plain, blobs, SEALED.take())?;
+        let frame = frames::make(&self.repo, plain, blobs, hint, SEALED.take())?;
         let done = self.push(kind, &frame);
         SEALED.set(frame.bytes);
         done

@@ -3,8 +3,10 @@
 
 use super::numbers::Layout;
 use super::words::{self, Kind};
-use super::{Element, Hint};
+use super::{Element, Hint, fields};
 use crate::codec::estimate::{Choice, Look};
+use crate::codec::fields::Layout as Fields;
+use crate::codec::fields::blocks;
 
 /// Elements of a piece of the sample, of which there are [`PIECES`].
 const PIECE: usize = 2 << 10;
@@ -15,6 +17,17 @@ const REACHED: f64 = 0.94;
 const TABLE_BITS: f64 = 5.0;
 /// A second base is a further read at restore: it has to save this share.
 const SECOND_BASE: f64 = 0.98;
+
+/// How fields may be compared with those of the base, and the share of the plaintext that would take.
+pub fn fields(plain: &[u8], base: &[u8], hint: Hint, alone: f64) -> Option<(&'static Fields, f64)> {
+    let layout = match hint.element {
+        Element::Blocks(block) => block.against(),
+        Element::Bytes(1) => blocks::bytes(),
+        Element::Bytes(4) => blocks::halves_of_bytes(),
+        _ => return None,
+    };
+    fields::share(plain, base, layout, alone).map(|share| (layout, share))
+}
 
 /// The likeliest layout as numbers, and the share of the plaintext it would take.
 pub fn numbers(plain: &[u8], bases: &[&[u8]], hint: Hint, alone: &Look) -> Option<(Layout, f64)> {

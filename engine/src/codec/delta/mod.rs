@@ -4,17 +4,20 @@
 //! where it is shorter than the plaintext encoded alone.
 
 mod choose;
+mod fields;
 mod groups;
 mod numbers;
 pub(super) mod prefix;
-mod stream;
+pub(super) mod stream;
 mod words;
 
 use std::cell::RefCell;
 
 use crate::codec::estimate::{self, Choice, Look};
-use crate::codec::{CODEC_VERSION, Encoded, encode};
+use crate::codec::fields::blocks::BlockType;
+use crate::codec::{self, CODEC_VERSION, Encoded, encode_as};
 use crate::error::Malformed;
+use crate::format::bytes::Take;
 use crate::format::frame::Encoding;
 
 /// zstd with the bases, one after the other, as prefix.
@@ -23,6 +26,8 @@ const METHOD_PREFIX: u8 = 1;
 const METHOD_NUMBERS: u8 = 2;
 /// Numbers against what two bases let expect.
 const METHOD_STEP: u8 = 3;
+/// Fields of blocks against those of one base.
+const METHOD_FIELDS: u8 = 4;
 
 /// Numbers that would take more than this share of what they take alone: a prefix may do better.
 const DOUBTFUL: f64 = 0.9;
@@ -60,6 +65,8 @@ pub enum Element {
     F32,
     /// Other numbers, of so many bytes.
     Bytes(u8),
+    /// Blocks of quantised numbers; the first begins where the plaintext does.
+    Blocks(BlockType),
 }
 
 #[derive(Default)]
@@ -68,6 +75,7 @@ struct Scratch {
     joined: Vec<u8>,
     other: Vec<u8>,
     numbers: numbers::Scratch,
+    fields: fields::Scratch,
 }
 
 thread_local! {
@@ -87,12 +95,24 @@ pub fn encode_delta(
     if plain.is_empty() || bases.iter().all(|base| base.is_empty()) {
         return None;
     }
-    let look = estimate::look(plain);
+    let look = estimate::look_as(plain, hint.element);
     SCRATCH.with_borrow_mut(|scratch| {
         let mut used = None;
         let layout = choose::numbers(plain, bases, hint, &look);
         let likely = look.share.unwrap_or(1.0);
-        if let Some((layout, share)) = layout.filter(|(_, share)| *share < likely) {
+        let numbers = layout.map_or(likely, |(_, share)| share.min(likely));
+        let fields = choose::fields(plain, bases[0], hint, likely);
+        if let Some((layout, share)) = fields.filter(|(_, share)| *share < numbers) {
+            out.push(METHOD_FIELDS);
+            if fields::encode(plain, bases[0], layout, &mut scratch.fields, out) {
+                used = Some(1);
+            } else {
+                out.clear();
+            }
+            if share > likely * DOUBTFUL {
+                used = prefixed(plain, bases, used, scratch, out);
+            }
+        } else if let Some((layout, share)) = layout.filter(|(_, share)| *share < likely) {
             out.push(if layout.quarters == 0 { METHOD_NUMBERS } else { METHOD_STEP });
             if numbers::encode(plain, bases, layout, &mut scratch.numbers, out) {
                 used = Some(1 + usize::from(layout.quarters > 0));
@@ -106,7 +126,7 @@ pub fn encode_delta(
             used = prefixed(plain, bases, used, scratch, out);
         }
         let shorter = out.len() < plain.len()
-            && (surely(plain, &look, out.len()) || shorter_than_alone(plain, out, scratch));
+            && (surely(plain, &look, out.len()) || shorter_than_alone(plain, hint, out, scratch));
         let how = Encoded { encoding: Encoding::Delta, codec_version: CODEC_VERSION };
         used.filter(|_| shorter).map(|used| (how, used))
     })
@@ -115,18 +135,18 @@ pub fn encode_delta(
 /// Does the sample alone say that `len` is less than `plain` takes alone?
 fn surely(plain: &[u8], look: &Look, len: usize) -> bool {
     let sure = match look.choice {
-        Choice::Planes(_) => SURE_PLANES,
+        Choice::Planes(_) | Choice::Fields(_) | Choice::Literals => SURE_PLANES,
         Choice::Raw => 1.0,
         Choice::Zstd(_) => SURE_ZSTD,
     };
     // What zstd takes to nearly nothing is soon encoded, and a sample does not see how near.
-    let known =
-        look.share.filter(|share| *share > NEARLY_NOTHING || matches!(look.choice, Choice::Planes(_)));
+    let by_counts = matches!(look.choice, Choice::Planes(_) | Choice::Fields(_) | Choice::Literals);
+    let known = look.share.filter(|share| *share > NEARLY_NOTHING || by_counts);
     known.is_some_and(|share| (len as f64) < plain.len() as f64 * share * sure)
 }
 
-fn shorter_than_alone(plain: &[u8], out: &[u8], scratch: &mut Scratch) -> bool {
-    let how = encode(plain, &mut scratch.alone);
+fn shorter_than_alone(plain: &[u8], hint: Hint, out: &[u8], scratch: &mut Scratch) -> bool {
+    let how = encode_as(plain, hint, &mut scratch.alone);
     how.encoding == Encoding::Raw || out.len() < scratch.alone.len()
 }
 
@@ -176,8 +196,35 @@ pub fn decode(encoded: &[u8], bases: &[&[u8]], out: &mut [u8]) -> Result<(), Mal
             }
             SCRATCH.with_borrow_mut(|scratch| numbers::decode(rest, bases, &mut scratch.numbers, out))
         }
+        METHOD_FIELDS => match bases {
+            [base] => SCRATCH.with_borrow_mut(|scratch| fields::decode(rest, base, &mut scratch.fields, out)),
+            _ => Err(Malformed::new(format!("{} bases where 1 is used", bases.len()))),
+        },
         other => Err(Malformed::new(format!("a delta of method {other}, which this program does not know"))),
     }
+}
+
+/// What no base covers, encoded alone.
+fn put_tail(tail: &[u8], out: &mut Vec<u8>) {
+    if !tail.is_empty() {
+        let mut coded = Vec::new();
+        let how = codec::encode(tail, &mut coded);
+        out.push(how.encoding as u8);
+        out.extend_from_slice(if coded.is_empty() { tail } else { &coded });
+    }
+}
+
+/// Reverse of [`put_tail`]: all that is left to be taken.
+fn decode_tail(mut take: Take<'_>, tail: &mut [u8]) -> Result<(), Malformed> {
+    if tail.is_empty() {
+        return take.end();
+    }
+    let encoding = take.u8()?;
+    // Never a delta again: a frame is one step.
+    if encoding == Encoding::Delta as u8 {
+        return Err(Malformed::new("a delta whose end is a delta"));
+    }
+    codec::decode(encoding, CODEC_VERSION, take.0, &[], tail)
 }
 
 #[cfg(test)]
@@ -193,9 +240,14 @@ mod tests {
         crate::codec::decode(how.encoding as u8, how.codec_version, &out, &bases[..used], &mut back).unwrap();
         assert_eq!(back, plain);
         let mut alone = Vec::new();
-        let how = encode(plain, &mut alone);
+        let how = encode_as(plain, hint, &mut alone);
         let most = if how.encoding == Encoding::Raw { plain.len() } else { alone.len() };
-        assert!(out.len() < most, "{} {most} {how:?} {hint:?} {:?}", out.len(), estimate::look(plain));
+        assert!(
+            out.len() < most,
+            "{} {most} {how:?} {hint:?} {:?}",
+            out.len(),
+            estimate::look_as(plain, hint.element)
+        );
         Some((out.len(), used))
     }
 
@@ -415,7 +467,7 @@ mod tests {
         #[test]
         fn garbage_never_panics(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
-            method in 0u8..4,
+            method in 0u8..6,
             bases in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..4),
             len in 0usize..300,
         ) {

@@ -6,10 +6,8 @@
 use super::groups::{self, Counts, Places};
 use super::stream::{self, Shape};
 use super::words::{self, Kind, Prediction, Word};
-use crate::codec;
 use crate::error::Malformed;
 use crate::format::bytes::Take;
-use crate::format::frame::Encoding;
 
 /// Elements of a segment, at most.
 const SEGMENT: usize = 1 << 19;
@@ -105,12 +103,7 @@ pub fn encode(
             return false;
         }
     }
-    if !tail.is_empty() {
-        let mut coded = Vec::new();
-        let how = codec::encode(tail, &mut coded);
-        out.push(how.encoding as u8);
-        out.extend_from_slice(if coded.is_empty() { tail } else { &coded });
-    }
+    super::put_tail(tail, out);
     true
 }
 
@@ -148,7 +141,7 @@ fn encode_segment<N: Word>(
     for range in places.ranges() {
         let group = &ordered[range];
         let shape = stream::choose(group);
-        out.push((shape.shift | shape.pack << 5) as u8);
+        out.push(shape.byte());
         stream::split(group, shape, symbols, low, escapes);
         if !stream::put(symbols, coded, other, out) {
             return false;
@@ -203,15 +196,7 @@ pub fn decode(
             _ => decode_segment(&mut take, prediction, kind, block_log, of_four, shared, segment)?,
         }
     }
-    if tail.is_empty() {
-        return take.end();
-    }
-    let encoding = take.u8()?;
-    // Never a delta again: a frame is one step.
-    if encoding == Encoding::Delta as u8 {
-        return Err(Malformed::new("a delta whose end is a delta"));
-    }
-    codec::decode(encoding, codec::CODEC_VERSION, take.0, &[], tail)
+    super::decode_tail(take, tail)
 }
 
 fn decode_segment<N: Word>(
@@ -244,11 +229,7 @@ fn decode_segment<N: Word>(
     let mut shapes = Vec::with_capacity(bounds.len() + 1);
     let symbols = room(symbols, count);
     for range in places.ranges() {
-        let shape = take.u8()?;
-        let shape = Shape { shift: u32::from(shape & 31), pack: u32::from(shape >> 5) };
-        if shape.pack > 3 || (shape.pack > 0 && shape.shift > 0) || shape.shift > 24 {
-            return Err(Malformed::new("a delta with a group of unknown shape"));
-        }
+        let shape = Shape::of_byte(take.u8()?)?;
         let bytes = shape.symbol_bytes(range.len());
         let start = range.start;
         stream::take(take, &mut symbols[start..start + bytes])?;

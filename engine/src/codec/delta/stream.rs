@@ -35,6 +35,20 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// From the byte that says it.
+    pub fn of_byte(byte: u8) -> Result<Self, Malformed> {
+        let shape = Self { shift: u32::from(byte & 31), pack: u32::from(byte >> 5) };
+        if shape.pack > 3 || (shape.pack > 0 && shape.shift > 0) || shape.shift > 24 {
+            return Err(Malformed::new("a delta with a group of unknown shape"));
+        }
+        Ok(shape)
+    }
+
+    /// Reverse of [`Shape::of_byte`].
+    pub fn byte(self) -> u8 {
+        (self.shift | self.pack << 5) as u8
+    }
+
     /// The symbol that says: the number follows elsewhere. All below stand for themselves.
     fn escape(self) -> u32 {
         (1 << (8 >> self.pack)) - 1
@@ -67,7 +81,8 @@ pub fn choose<N: Number>(numbers: &[N]) -> Shape {
         lengths[32 - number.wide().saturating_add(1).leading_zeros() as usize] += 1;
     }
     // As few low bits as leave one number in two thousand too large.
-    let (mut over, mut shift) = (0, 24);
+    // A number of one byte is a symbol as it is.
+    let (mut over, mut shift) = (0, if N::MAX.wide() > 0xff { 24 } else { 0 });
     while shift > 0 && over + lengths[shift + 8] <= sample.len() >> 11 {
         over += lengths[shift + 8];
         shift -= 1;

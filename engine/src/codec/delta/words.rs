@@ -46,6 +46,30 @@ pub trait Number: Copy + Default + Ord + std::ops::BitOr<Output = Self> {
     fn half(self) -> f32;
 }
 
+impl Number for u8 {
+    const MAX: Self = Self::MAX;
+    #[inline]
+    fn wide(self) -> u32 {
+        self.into()
+    }
+    #[inline]
+    fn narrow(wide: u32) -> Self {
+        wide as Self
+    }
+    #[inline]
+    fn down(self, bits: u32) -> Self {
+        self >> (bits & 7)
+    }
+    #[inline]
+    fn up(self, bits: u32) -> Self {
+        self.unbounded_shl(bits)
+    }
+    #[inline]
+    fn half(self) -> f32 {
+        f32::from(self.div_ceil(2))
+    }
+}
+
 impl Number for u16 {
     const MAX: Self = Self::MAX;
     #[inline]

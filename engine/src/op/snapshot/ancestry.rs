@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, OnceLock};
 
-use super::kin::{Kin, OLDER, Version, element};
+use super::elements::{grid_of, hint_of};
+use super::kin::{Kin, OLDER, Version};
 use super::parent::ParentSnapshot;
-use crate::codec::{self, Hint};
+use crate::codec;
 use crate::format::delta::stretch;
 use crate::format::seams::Seam;
 use crate::format::tree::{EXT_SQLITE, Node, NodeKind};
@@ -195,7 +196,7 @@ impl<'a> Ancestry<'a> {
             let cost = |(seam, within, len): &(&Seam, u64, u64)| -> Option<usize> {
                 let start = usize::try_from(seam.offset + within).ok()?;
                 let plain = first.get(start..)?.get(..usize::try_from(*len).ok()?)?;
-                let hint = Hint { element: element(seam) };
+                let hint = hint_of(seam, *within);
                 let old = self.bytes_of(version, seam, *within, *len);
                 match old.and_then(|old| codec::encode_delta(plain, &[&old], hint, &mut out)) {
                     Some(_) => Some(out.len()),
@@ -380,7 +381,8 @@ fn sample<'s>(candidates: &[Candidate], seams: &'s [Seam], at_hand: u64) -> Vec<
         let next = common.partition_point(|seam| seam.offset + seam.len <= at);
         let Some(seam) = common.get(next).or(common.last()) else { break };
         let len = seam.len.min(end.saturating_sub(seam.offset));
-        let within = at.saturating_sub(seam.offset).min(len.saturating_sub(PIECE_BYTES)) & !7;
+        let within = at.saturating_sub(seam.offset).min(len.saturating_sub(PIECE_BYTES));
+        let within = within - within % grid_of(seam);
         let piece = (*seam, within, (len - within).min(PIECE_BYTES));
         if piece.2 > 0 && !pieces.iter().any(|(s, at, _)| (s.offset, *at) == (piece.0.offset, piece.1)) {
             pieces.push(piece);

@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::ancestry::{Ancestry, Origin};
-use crate::codec::{Element, Hint};
+use super::elements::{hint_at, seam_at};
 use crate::error::Result;
 use crate::format::content::Entry;
 use crate::format::seams::Seam;
@@ -135,7 +135,8 @@ impl<'a> Kin<'a> {
     pub fn store(&self, session: &Session, plain: &[u8], offset: u64) -> Result<BlobId> {
         let misses = self.misses.load(Ordering::Relaxed);
         let hopeless = misses >= MANY_MISSES && !misses.is_multiple_of(STILL_TRIED);
-        let seam = self.seam_at(offset);
+        let seam = seam_at(&self.seams, offset);
+        let hint = hint_at(&self.seams, offset);
         let near = if plain.len() < LEAST_BYTES || hopeless {
             None
         } else {
@@ -145,7 +146,7 @@ impl<'a> Kin<'a> {
             if hopeless {
                 self.misses.fetch_add(1, Ordering::Relaxed);
             }
-            return session.store(BlobKind::Chunk, plain).map(|stored| stored.id);
+            return session.store_typed(BlobKind::Chunk, plain, hint).map(|stored| stored.id);
         };
         let mut sources = Vec::new();
         let mut least_gain = 0;
@@ -175,7 +176,6 @@ impl<'a> Kin<'a> {
                 }
             }
         }
-        let hint = Hint { element: seam.map_or(Element::Unknown, element) };
         let against = Against { sources: &sources, hint, least_gain_percent: least_gain };
         let stored = session.store_against(BlobKind::Chunk, plain, &against, self.ancestry.reader())?;
         if stored.new && !sources.is_empty() {
@@ -201,15 +201,6 @@ impl<'a> Kin<'a> {
         self.older.get_or_init(|| self.ancestry.older(&self.origin))
     }
 
-    fn seam_at(&self, offset: u64) -> Option<&Seam> {
-        let after = self.seams.partition_point(|seam| seam.offset <= offset);
-        self.seams[..after]
-            .iter()
-            .rev()
-            .find(|seam| seam.len > 0)
-            .filter(|seam| offset < seam.offset + seam.len)
-    }
-
     /// The same stretch of another version.
     fn stretch(&self, version: &Version, seam: Option<&Seam>, offset: u64, len: u64) -> Option<SourceRef> {
         match seam {
@@ -220,19 +211,5 @@ impl<'a> Kin<'a> {
             }
             None => version.stretch(offset, len.min(version.len().checked_sub(offset)?)),
         }
-    }
-}
-
-/// Elements of a tensor.
-pub fn element(seam: &Seam) -> Element {
-    match &seam.dtype[..] {
-        b"BF16" => Element::Bf16,
-        b"F16" => Element::F16,
-        b"F32" => Element::F32,
-        b"F64" | b"I64" | b"U64" => Element::Bytes(8),
-        b"I32" | b"U32" => Element::Bytes(4),
-        b"I16" | b"U16" => Element::Bytes(2),
-        b"I8" | b"U8" | b"BOOL" | b"F8_E4M3" | b"F8_E5M2" => Element::Bytes(1),
-        _ => Element::Unknown,
     }
 }

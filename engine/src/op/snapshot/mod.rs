@@ -15,6 +15,7 @@ mod ancestry;
 mod builder;
 mod conductor;
 mod database;
+mod elements;
 mod familiar;
 mod kin;
 mod large;

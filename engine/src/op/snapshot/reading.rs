@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::ancestry::Ancestry;
 use super::builder::Slot;
 use super::database::{self, Refusal, Source};
+use super::elements::hint_at;
 use super::kin::LEAST_BYTES;
 use super::seams::Layout;
 use super::tally::Compared;
@@ -291,7 +292,7 @@ fn read_whole(
                 Some(kin) if bytes.len() >= LEAST_BYTES => {
                     kin.store(tools.session, bytes, offset + start as u64)?
                 }
-                _ => neighbours.store(bytes)?.id,
+                _ => neighbours.store_typed(bytes, hint_at(&layout.seams, offset + start as u64))?.id,
             };
             content.push(Entry::Chunk { id, len: u32::try_from(end - start).unwrap_or(u32::MAX) });
             start = end;

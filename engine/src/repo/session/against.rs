@@ -59,7 +59,7 @@ impl Session {
             }
         }
         if had.is_empty() {
-            return self.store_as(kind, id, plain, None);
+            return self.store_as(kind, id, plain, against.hint, None);
         }
         if !self.claim(&blob)? {
             return Ok(Stored { id, new: false, sources: 0 });
@@ -87,7 +87,7 @@ impl Session {
         let (frame, used) = frames::make_against(&self.repo, plain, blobs, &sources, hint, gain)?;
         if used == 0 && len < self.repo.config().small_blob_bytes {
             // Small ones that stand alone share frames.
-            self.put_alone(kind, id, plain, None)?;
+            self.put_alone(kind, id, plain, hint, None)?;
             return Ok(Stored { id, new: true, sources: 0 });
         }
         match &self.outbox {

@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use crate::codec::Hint;
 use crate::error::{Error, Result};
 use crate::format::MAX_FRAME_PLAIN_BYTES;
 use crate::format::frame::FrameBlob;
@@ -206,8 +207,13 @@ impl Session {
 
     /// Stores a blob unless it is known. Small ones are gathered into shared frames.
     pub fn store(&self, kind: BlobKind, plain: &[u8]) -> Result<Stored> {
+        self.store_typed(kind, plain, Hint::NONE)
+    }
+
+    /// The same where it is known what its elements are.
+    pub fn store_typed(&self, kind: BlobKind, plain: &[u8], hint: Hint) -> Result<Stored> {
         let id = self.repo.blob_id(kind, plain);
-        self.store_as(kind, id, plain, None)
+        self.store_as(kind, id, plain, hint, None)
     }
 
     /// A gatherer for a run of neighbours, whose small blobs share frames in their order.
@@ -220,6 +226,7 @@ impl Session {
         kind: BlobKind,
         id: BlobId,
         plain: &[u8],
+        hint: Hint,
         near: Option<&mut Gathering>,
     ) -> Result<Stored> {
         if plain.len() > MAX_FRAME_PLAIN_BYTES as usize {
@@ -230,23 +237,24 @@ impl Session {
         }
         self.new_blobs.fetch_add(1, Ordering::Relaxed);
         self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
-        self.put_alone(kind, id, plain, near)?;
+        self.put_alone(kind, id, plain, hint, near)?;
         Ok(Stored { id, new: true, sources: 0 })
     }
 
-    /// Stores a blob that was claimed.
+    /// Stores a blob that was claimed. Those that share frames are of many types.
     fn put_alone(
         &self,
         kind: BlobKind,
         id: BlobId,
         plain: &[u8],
+        hint: Hint,
         near: Option<&mut Gathering>,
     ) -> Result<()> {
         let len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a blob over 4 GiB".into()))?;
         let blob = FrameBlob { kind: kind as u8, len, id };
         let pack_kind = if kind.is_metadata() { PackKind::Metadata } else { PackKind::Data };
         if len >= self.repo.config().small_blob_bytes {
-            self.write_frame(pack_kind, plain, vec![blob])?;
+            self.write_frame_as(pack_kind, plain, vec![blob], hint)?;
         } else if let Some(near) = near {
             if let Some(full) = self.gather(near, plain, blob) {
                 self.write_frame(pack_kind, &full.plain, full.blobs)?;
@@ -266,10 +274,14 @@ impl Session {
     }
 
     fn write_frame(&self, kind: PackKind, plain: &[u8], blobs: Vec<FrameBlob>) -> Result<()> {
+        self.write_frame_as(kind, plain, blobs, Hint::NONE)
+    }
+
+    fn write_frame_as(&self, kind: PackKind, plain: &[u8], blobs: Vec<FrameBlob>, hint: Hint) -> Result<()> {
         match &self.outbox {
-            Some(outbox) => outbox.write(kind, plain, blobs),
+            Some(outbox) => outbox.write_as(kind, plain, blobs, hint),
             None => {
-                let frame = frames::make(&self.repo, plain, blobs, Vec::new())?;
+                let frame = frames::make(&self.repo, plain, blobs, hint, Vec::new())?;
                 self.extra_bytes.fetch_add(u64::from(frame.record.stored_len), Ordering::Relaxed);
                 Ok(())
             }

@@ -1,5 +1,6 @@
 //! Small chunks of neighbours in a directory share frames, in their order.
 
+use crate::codec::Hint;
 use crate::error::Result;
 use crate::format::pack::PackKind;
 use crate::id::BlobKind;
@@ -19,8 +20,13 @@ impl<'s> Neighbours<'s> {
 
     /// Stores a chunk unless it is known.
     pub fn store(&mut self, plain: &[u8]) -> Result<Stored> {
+        self.store_typed(plain, Hint::NONE)
+    }
+
+    /// The same where it is known what its elements are.
+    pub fn store_typed(&mut self, plain: &[u8], hint: Hint) -> Result<Stored> {
         let id = self.session.repo.blob_id(BlobKind::Chunk, plain);
-        self.session.store_as(BlobKind::Chunk, id, plain, Some(&mut self.gathering))
+        self.session.store_as(BlobKind::Chunk, id, plain, hint, Some(&mut self.gathering))
     }
 
     /// Writes what is left: a frame of its own if it is a good half of one, else into the

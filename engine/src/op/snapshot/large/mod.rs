@@ -20,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use rayon::ThreadPool;
 
 use super::database::Source;
+use super::elements::hint_at;
 use super::familiar::Familiar;
 use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
@@ -345,7 +346,9 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         let window = Arc::new(window);
         for task in tasks(ranges) {
             let first = large.parts.len();
+            let mut hints = Vec::with_capacity(task.len());
             for range in &task {
+                hints.push(hint_at(&large.layout.seams, at + range.start as u64));
                 let len = u32::try_from(range.len()).unwrap_or(u32::MAX);
                 large.parts.push(Part::Chunk { len, id: None });
                 large.awaited += 1;
@@ -353,12 +356,12 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             let (window, done, session) = (window.clone(), done.clone(), self.tools.session);
             let kin = kin.clone();
             scope.spawn(move |_| {
-                for (part, range) in (first..).zip(task) {
+                for ((part, range), hint) in (first..).zip(task).zip(hints) {
                     let offset = at + range.start as u64;
                     let bytes = &window.bytes[range];
                     let store = || match &kin {
                         Some(kin) => kin.store(session, bytes, offset),
-                        None => session.store(BlobKind::Chunk, bytes).map(|stored| stored.id),
+                        None => session.store_typed(BlobKind::Chunk, bytes, hint).map(|stored| stored.id),
                     };
                     let stored = reading::or_panicked(store);
                     // The receiver is gone only when the run has failed already.
