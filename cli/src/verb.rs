@@ -25,6 +25,7 @@ mod snapshots;
 mod sqlite;
 mod stats;
 mod tag;
+mod tensors;
 mod verify;
 mod version;
 
@@ -46,6 +47,7 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Stats(args) => stats::run(&args, p),
         Command::Restore(args) => restore::run(args, p),
         Command::Dump(args) => dump::run(&args, p),
+        Command::Tensors(args) => tensors::run(args, p),
         Command::Forget(args) => forget::run(&args, p),
         Command::Tag(command) => tag::run(&command, p),
         Command::Rewrite(args) => rewrite::run(args, p),

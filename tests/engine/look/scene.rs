@@ -18,10 +18,14 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
+        Self::at(Place::default())
+    }
+
+    pub fn at(place: Place) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap().join("top");
         std::fs::create_dir(&top).unwrap();
-        Self { place: Place::default(), top, _dir: dir }
+        Self { place, top, _dir: dir }
     }
 
     pub fn put(&self, name: &str, content: &[u8]) {
