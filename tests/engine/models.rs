@@ -60,7 +60,7 @@ fn node(place: &Place, report: &SnapshotReport, path: &Path) -> Node {
 }
 
 fn table(place: &Place, node: &Node) -> Option<SeamTableV1> {
-    snapshot::table_of(node, &Reader::open(&place.open()).unwrap()).unwrap()
+    ballast::repo::model::table_of(node, &Reader::open(&place.open()).unwrap()).unwrap()
 }
 
 /// Chunks of a node: where each begins, and its id.
