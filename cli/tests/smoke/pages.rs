@@ -186,7 +186,7 @@ fn tensors_of_a_model() {
     world.put("srv/models/llama/model.safetensors", &model);
     told(&world.shell("ballast -q snapshot --init /srv/models"), "a model");
     let listed = world.run("tensors");
-    assert!(listed.contains("model.layers.0.q_proj.weight  F32   [1]    4 B"), "{listed}");
+    assert!(listed.contains("model.layers.0.q_proj.weight  F32   [1]     4 B     4 B"), "{listed}");
     assert!(listed.contains("1 tensor of 2 in 1 file"), "{listed}");
     assert_eq!(world.read("tmp/head.raw"), b"12345678");
     assert!(world.read("tmp/layer-0.safetensors").ends_with(b"abcd"));
