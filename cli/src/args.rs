@@ -14,6 +14,7 @@ mod record;
 mod repair;
 mod restore;
 mod snapshot;
+mod tensors;
 
 use std::path::PathBuf;
 
@@ -27,12 +28,13 @@ pub use database::{SqliteArgs, VerifyArgs};
 pub use forget::ForgetArgs;
 pub use gentle::GentleArgs;
 pub use key::{ExportArgs, ImportArgs, KeyCommand, NewPassword};
-pub use look::{ArchiveArg, CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs};
+pub use look::{ArchiveArg, CatArgs, CatKind, DumpArgs, LsArgs, SnapshotsArgs, TensorsAsArg};
 pub use prune::PruneArgs;
 pub use record::{LedgerArgs, LockCommand, UnlockArgs};
 pub use repair::{RepairCommand, RepairConfigArgs, RepairIndexArgs, RepairPacksArgs, RepairSnapshotsArgs};
 pub use restore::{OverwriteArg, RestoreArgs};
 pub use snapshot::{SnapshotArgs, Sqlite};
+pub use tensors::{TensorSort, TensorsArgs};
 
 const GLOBAL: &str = "Global options";
 
@@ -125,6 +127,7 @@ pub enum Command {
     Stats(StatsArgs),
     Restore(RestoreArgs),
     Dump(DumpArgs),
+    Tensors(TensorsArgs),
     Forget(Box<ForgetArgs>),
     /// Change the tags of snapshots
     #[command(subcommand)]

@@ -49,6 +49,9 @@ pub fn cure(error: &Error) -> Option<String> {
             "`ballast snapshots` lists what there is"
         }
         Error::NotFound { what } if what.starts_with("key") => "`ballast key list` lists what there is",
+        Error::NotFound { what } if what.starts_with("tensor ") => {
+            "`ballast tensors SNAPSHOT:PATH` lists what there is"
+        }
         Error::NotFound { .. } => "`ballast ls SNAPSHOT` lists what is in a snapshot",
         Error::Ambiguous { .. } => "give more digits of the id",
         Error::RolledBack { .. } | Error::HistoryReplaced { .. } => {
@@ -105,6 +108,10 @@ fn of_usage(message: &str) -> Option<&'static str> {
     let cures = [
         ("is no SQLite database", "`ballast verify SNAPSHOT` finds every database of a snapshot"),
         ("the statement was not run", "give one statement that only reads, such as SELECT, in quotes"),
+        (" tensors fit", "name one, or write them as one file: --as safetensors"),
+        ("which safetensors does not have", "without --as its bytes are written as they are"),
+        ("no tensors that are known", "`ballast ls -l SNAPSHOT:DIRECTORY` shows what lies beside it"),
+        ("holds no model directly", "`ballast find '*.safetensors'` shows where there are some"),
         ("pattern", "patterns are those of .gitignore; quote them, or the shell expands them"),
         ("is a directory", "`ballast restore SNAPSHOT:PATH -t DIR` gives directories back"),
         ("of another repository", "check -r: the page names the repository that it belongs to"),

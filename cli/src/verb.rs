@@ -27,6 +27,7 @@ mod sqlite;
 mod stats;
 mod stats_models;
 mod tag;
+mod tensors;
 mod verify;
 mod version;
 
@@ -48,6 +49,7 @@ pub fn run(command: Command, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         Command::Stats(args) => stats::run(&args, p),
         Command::Restore(args) => restore::run(args, p),
         Command::Dump(args) => dump::run(&args, p),
+        Command::Tensors(args) => tensors::run(args, p),
         Command::Forget(args) => forget::run(&args, p),
         Command::Tag(command) => tag::run(&command, p),
         Command::Rewrite(args) => rewrite::run(args, p),

@@ -181,6 +181,19 @@ fn and_more(more: usize) -> String {
     if more == 0 { String::new() } else { format!(" (and {more} more)") }
 }
 
+/// What a program that reads learns: the engine's own words, with a kind.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Corrupt { .. } | Error::Missing { .. } | Error::Lost { .. } => io::ErrorKind::InvalidData,
+            Error::NotFound { .. } => io::ErrorKind::NotFound,
+            Error::Io { source, .. } | Error::Temporary { source, .. } => source.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl Error {
     /// [`Error::Corrupt`] for `object`.
     pub fn corrupt(object: impl fmt::Display, reason: impl fmt::Display) -> Self {

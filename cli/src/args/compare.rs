@@ -63,7 +63,7 @@ Examples:
   ballast diff @7d latest /srv/app           in one directory, in a week
   ballast diff latest:/srv/v1 latest:/srv/v2   two directories
   ballast diff latest~1 latest --tensors     what a fine-tune moved, by layer
-  ballast diff latest:/base/model.safetensors latest:/merged/model.safetensors \
+  ballast diff latest:/base/model.safetensors latest:/merged/model.safetensors \\
     --tensors --each                         two models, tensor by tensor
 
   +  only in the second        M  content changed

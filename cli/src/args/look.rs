@@ -75,6 +75,9 @@ Examples:
   ballast dump 4f1c:/srv/dump.sql | psql
   ballast dump latest:/srv/models --archive tar | ssh host tar -x -C /srv/models
   ballast dump latest --archive zip > all.zip
+  ballast dump latest:/srv/models/llama --tensor lm_head.weight > head.raw
+  ballast dump latest:/srv/models/llama --tensor 'model.layers.0.*' \
+      --as safetensors > layer-0.safetensors
 
 With --json the report goes to standard error, because standard output is the
 file or archive. If it ends with another code than 0 or 3, the output is not
@@ -84,7 +87,7 @@ Exit codes: 0 done; 3 done, but with problems (each is named; files of an
 archive that are damaged were left out); 1 failed; 2 usage; 10 no repository;
 12 wrong password; 130 interrupted.";
 
-/// Write one file of a snapshot, or a directory as an archive, to standard output
+/// Write one file of a snapshot, tensors, or a directory as an archive, to standard output
 ///
 /// Names in an archive are relative to the directory. A tar archive has all that a
 /// snapshot has: owners, modes, times, attributes, links, devices. A zip archive has
@@ -99,6 +102,15 @@ pub struct DumpArgs {
     /// Write a directory, or the whole snapshot, as an archive of this kind
     #[arg(long, value_name = "KIND", value_enum)]
     pub archive: Option<ArchiveArg>,
+
+    /// Write this tensor of the model at the path, a file, an index of shards or a directory;
+    /// a pattern, or several, with --as
+    #[arg(long = "tensor", value_name = "NAME", conflicts_with_all = ["archive", "salvage"])]
+    pub tensors: Vec<String>,
+
+    /// Write the tensors as a file of this kind, not the bytes of one alone
+    #[arg(long = "as", value_name = "KIND", value_enum, requires = "tensors")]
+    pub tensors_as: Option<TensorsAsArg>,
 
     /// Also files that lost a part in the repository: with zeros in its place
     #[arg(long)]
@@ -115,6 +127,13 @@ pub enum ArchiveArg {
     Tar,
     /// For those who cannot open the other
     Zip,
+}
+
+/// Kinds of files of tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TensorsAsArg {
+    /// Their names, types and shapes with them
+    Safetensors,
 }
 
 const CAT: &str = "\

@@ -76,8 +76,8 @@ mod tests {
             assert_eq!((scale.unit, found.join(" ").as_str()), (unit, marks), "{most}");
         }
         for power in 0..60 {
-            for part in [1000_u64, 1001, 1100, 1500, 1999] {
-                let most = (1 << power) * part / 1000;
+            for part in [1000_u128, 1001, 1100, 1500, 1999] {
+                let most = u64::try_from((1_u128 << power) * part / 1000).unwrap();
                 let scale = Scale::to(most);
                 let (last, first) = (scale.marks().last().unwrap(), scale.marks().next().unwrap());
                 assert!(last.0 == 1.0 && first.0 == 0.0 && scale.marks().count() <= 7);

@@ -1,13 +1,13 @@
-//! `dump`: one file, or a directory as an archive, to standard output. With `--json` the report goes to standard
+//! `dump`: one file, tensors, or a directory as an archive, to standard output. With `--json` the report goes to standard
 //! error.
 
 use ballast::format::wire::Bytes;
 use ballast::id::SnapshotId;
-use ballast::op::dump::{self, ArchiveFormat, ArchiveOptions};
+use ballast::op::dump::{self, ArchiveFormat, ArchiveOptions, TensorFormat, TensorOptions};
 use ballast::repo::Repository;
 use serde_json::json;
 
-use crate::args::{ArchiveArg, DumpArgs};
+use crate::args::{ArchiveArg, DumpArgs, TensorsAsArg};
 use crate::bar::Meter;
 use crate::connect;
 use crate::exit::{Exit, Failure};
@@ -32,11 +32,18 @@ pub fn run(args: &DumpArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
             "write it to a file: `... > out.tar`",
         ));
     }
+    if !args.tensors.is_empty() && p.io.terminals.stdout {
+        return Err(Failure::usage(
+            "a tensor is nothing for a terminal",
+            "write it to a file: `... > tensor.raw`; `ballast tensors` shows what there is",
+        ));
+    }
     let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
     let snapshot = whom::find(p, &repo, &word, &filter)?.id;
     match args.archive {
         Some(kind) => archive(args, p, &repo, snapshot, path, kind),
+        None if !args.tensors.is_empty() => tensors(args, p, &repo, snapshot, path),
         None => file(args, p, &repo, snapshot, &path),
     }
 }
@@ -57,6 +64,35 @@ fn file(
     tracing::info!(path = name(path), bytes, "dumped");
     if p.global.json {
         p.json(&json!({ "snapshot": snapshot, "path": Bytes(path.to_vec()), "bytes": bytes }));
+    }
+    Ok(Exit::Done)
+}
+
+fn tensors(
+    args: &DumpArgs,
+    p: &mut Printer<'_>,
+    repo: &Repository,
+    snapshot: SnapshotId,
+    path: Vec<u8>,
+) -> Result<Exit, Failure> {
+    let format = match args.tensors_as {
+        None => TensorFormat::Raw,
+        Some(TensorsAsArg::Safetensors) => TensorFormat::Safetensors,
+    };
+    let options = TensorOptions { snapshot, path, tensors: args.tensors.clone(), format };
+    let meter = Meter::start(p);
+    let outcome = dump::tensors(repo, &options, &mut p.io.out, &meter);
+    meter.end(0, &[]);
+    connect::notices(p, repo);
+    let report = outcome?;
+    tracing::info!(path = name(&options.path), tensors = report.tensors, bytes = report.bytes, "dumped");
+    if p.global.json {
+        p.json(&json!({
+            "snapshot": snapshot,
+            "path": Bytes(options.path),
+            "bytes": report.bytes,
+            "tensors": report.tensors,
+        }));
     }
     Ok(Exit::Done)
 }

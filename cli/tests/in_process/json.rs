@@ -118,6 +118,7 @@ fn what_is_printed_is_what_is_documented() {
     snapshots(&mut stage);
     across(&mut stage);
     models(&mut stage);
+    tensors(&mut stage);
     databases(&mut stage);
     cats(&mut stage);
     changes(&mut stage, &repo);
@@ -187,6 +188,7 @@ fn snapshots(stage: &mut Stage) {
     stage.write("source/big", &noise(1, 1_500_000));
     stage.write("source/x.tmp", b"left out one day");
     stage.write("source/touched", b"as it was");
+    stage.write("source/model", &tiny_model());
     stage.write("source/a.gone", b"one day only");
     std::os::unix::fs::symlink(OsStr::from_bytes(b"to\xff"), stage.path("source/link")).unwrap();
     let db = rusqlite::Connection::open(stage.path("source/chat.db")).unwrap();
@@ -232,6 +234,22 @@ fn snapshots(stage: &mut Stage) {
     assert_eq!(dump.out, "hello");
     let dump = Outcome { out: String::new(), ..dump };
     assert!(stage.hold("dump", &dump)["path_hex"].is_string());
+}
+
+/// Of one tensor, whose name is not for terminals.
+fn tiny_model() -> Vec<u8> {
+    let header = br#"{"w\u001b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    [&(header.len() as u64).to_le_bytes()[..], header, b"8 bytes."].concat()
+}
+
+fn tensors(stage: &mut Stage) {
+    let of = format!("latest:{}", stage.path("source/model").display());
+    let listed = stage.run("tensors", &["tensors", &of]);
+    assert_eq!((&listed["entries"], &listed["total_bytes"]), (&1.into(), &8.into()), "{listed}");
+    let dump = with_json(stage.command(), &["dump", &of, "--tensor", "w*"]);
+    assert_eq!(dump.out, "8 bytes.");
+    let dump = Outcome { out: String::new(), ..dump };
+    assert_eq!(stage.hold("dump", &dump)["tensors"], 1);
 }
 
 /// Before anything is lost.

@@ -67,3 +67,86 @@ fn no_home_and_no_cache_is_no_failure() {
     assert_eq!(with.run(&["snapshots"]).code, 0);
     assert!(cache.join("ballast").exists());
 }
+
+/// Two shards with an index, and names that are not for terminals.
+fn shards(dir: &std::path::Path) {
+    let put = |name: &str, content: &[u8]| {
+        std::io::Write::write_all(&mut std::fs::File::create(dir.join(name)).unwrap(), content).unwrap();
+    };
+    let model = |header: &str, data: &[u8]| {
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
+    };
+    put(
+        "1.safetensors",
+        &model(
+            r#"{"a.w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+                "e\u001b[2J":{"dtype":"BF16","shape":[],"data_offsets":[8,10]}}"#,
+            b"01234567xy",
+        ),
+    );
+    put(
+        "2.safetensors",
+        &model(
+            r#"{"b.w":{"dtype":"I64","shape":[1,2],"data_offsets":[0,16]}}"#,
+            b"16 bytes of these"[..16].into(),
+        ),
+    );
+    put(
+        "model.safetensors.index.json",
+        br#"{"weight_map":{"a.w":"1.safetensors","e\u001b[2J":"1.safetensors","b.w":"2.safetensors"}}"#,
+    );
+}
+
+#[test]
+fn tensors_are_listed_and_dumped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, source) = (dir.path().join("vault"), dir.path().join("model"));
+    std::fs::create_dir(&source).unwrap();
+    shards(&source);
+    crate::support::quick(&repo, "p");
+    let run = |args: &[&str]| Command::at(&repo, "p").run(args);
+    let source = source.to_str().unwrap();
+    for _ in 0..2 {
+        assert_eq!(run(&["-q", "snapshot", source]).code, 0);
+    }
+    let of = format!("latest:{source}");
+    let list = run(&["tensors", &of]);
+    assert_eq!(list.code, 0, "{}", list.err);
+    assert!(!list.out.contains('\u{1b}') && list.out.contains("e\\x1b[2J"), "{}", list.out);
+    let words: Vec<&str> =
+        list.out.lines().map(|line| line.split_whitespace().next().unwrap_or("")).collect();
+    let files = ["1.safetensors", "2.safetensors"].map(|name| format!("{source}/{name}"));
+    assert_eq!(words, ["Name", &files[0], "a.w", "e\\x1b[2J", &files[1], "b.w", "", "3"], "{}", list.out);
+    assert!(list.out.contains("3 tensors in 2 files: 26 B, stored as"), "{}", list.out);
+    assert!(!list.out.contains("this snapshot"), "the first has them, too: {}", list.out);
+    let first: Vec<_> = run(&["tensors", "--sort", "size", &of]).out.lines().map(str::to_owned).collect();
+    assert!(first[1].starts_with("b.w") && first[2].starts_with("a.w"), "{first:?}");
+    let json = run(&["tensors", "--json", &of, "*.w"]).json_lines();
+    assert_eq!((json.len(), &json[0]["name"], &json[2]["entries"]), (3, &"a.w".into(), &2.into()));
+    assert_eq!(run(&["dump", &of, "--tensor", "a.w"]).out, "01234567");
+    let both = run(&["dump", &of, "--tensor", "*.w", "--as", "safetensors"]);
+    assert!(
+        both.code == 0 && both.out.ends_with("16 bytes of thes01234567"),
+        "wide ones first: {}",
+        both.err
+    );
+    for (args, code, words) in [
+        (&["dump", &of, "--tensor", "*.w"][..], 2, "--as safetensors"),
+        (&["dump", &of, "--tensor", "none"], 1, "`ballast tensors SNAPSHOT:PATH`"),
+        (&["dump", &of, "--as", "safetensors"], 2, "--tensor"),
+        (&["dump", &of, "--tensor", "a.w", "--archive", "tar"], 2, "cannot be used with"),
+        (&["tensors", "latest"], 2, "no model was named"),
+        (&["tensors", "latest:/"], 2, "holds no model directly"),
+    ] {
+        let outcome = run(args);
+        assert!(
+            outcome.code == code && outcome.err.contains(words),
+            "{args:?}: {} {}",
+            outcome.code,
+            outcome.err
+        );
+        assert_eq!(outcome.out, "");
+    }
+    let screen = Command::at(&repo, "p").on_screen().run(&["dump", &of, "--tensor", "a.w"]);
+    assert!(screen.code == 2 && screen.err.contains("nothing for a terminal"), "{}", screen.err);
+}

@@ -178,6 +178,24 @@ fn model_folders() {
 }
 
 #[test]
+fn tensors_of_a_model() {
+    let world = World::of("recipes.md");
+    let header = br#"{"lm_head.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+        "model.layers.0.q_proj.weight":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#;
+    let model = [&(header.len() as u64).to_le_bytes()[..], header, b"12345678abcd"].concat();
+    world.put("srv/models/llama/model.safetensors", &model);
+    told(&world.shell("ballast -q snapshot --init /srv/models"), "a model");
+    let listed = world.run("tensors");
+    assert!(listed.contains("model.layers.0.q_proj.weight  F32   [1]     4 B     4 B"), "{listed}");
+    assert!(listed.contains("1 tensor of 2 in 1 file"), "{listed}");
+    assert_eq!(world.read("tmp/head.raw"), b"12345678");
+    assert!(world.read("tmp/layer-0.safetensors").ends_with(b"abcd"));
+    let both = world.shell("ballast dump latest:/srv/models/llama --tensor '*weight'");
+    let words = String::from_utf8_lossy(&both.stderr).into_owned();
+    assert!(both.stdout.is_empty() && words.contains("2 tensors fit") && words.contains("--as"), "{words}");
+}
+
+#[test]
 fn a_dump_by_a_pipe() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::of("recipes.md");

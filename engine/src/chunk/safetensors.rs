@@ -105,6 +105,23 @@ impl Header {
         Some(Self { len, tensors })
     }
 
+    /// The same of content of `len` bytes: no more of it is read than the header.
+    pub fn read(data: &dyn ReadAt, len: u64) -> Result<Option<Self>> {
+        let mut length = [0; LENGTH_BYTES];
+        if !data.read_exact_at(0, &mut length)? {
+            return Ok(None);
+        }
+        let wanted = u64::from_le_bytes(length).saturating_add(LENGTH_BYTES as u64);
+        // Longer than the file, or than any header that is looked at: `parse` would refuse it.
+        let Some(wanted) = usize::try_from(wanted.min(len)).ok().filter(|wanted| *wanted <= MAX_HEADER_BYTES)
+        else {
+            return Ok(None);
+        };
+        let mut first = vec![0; wanted];
+        let got = data.read_at(0, &mut first)?;
+        Ok(Self::parse(&first[..got], len))
+    }
+
     /// How the file is laid out for cutting.
     pub fn regions(&self) -> Vec<Region> {
         regions(self.tensors.iter().map(|t| (t.offset, t.len)))
@@ -144,15 +161,7 @@ pub fn lay_out(first: &[u8], size: u64, params: &CutParams) -> Option<(Header, V
 
 impl Seams for Safetensors {
     fn regions(&self, data: &dyn ReadAt, len: u64) -> Result<Vec<Region>> {
-        let mut length = [0; LENGTH_BYTES];
-        let mut first = Vec::new();
-        if data.read_exact_at(0, &mut length)? {
-            let wanted = u64::from_le_bytes(length).saturating_add(LENGTH_BYTES as u64).min(len);
-            first.resize(usize::try_from(wanted).unwrap_or(usize::MAX).min(MAX_HEADER_BYTES), 0);
-            let got = data.read_at(0, &mut first)?;
-            first.truncate(got);
-        }
-        Ok(Header::parse(&first, len).map_or_else(|| super::Opaque::layout(len), |h| h.regions()))
+        Ok(Header::read(data, len)?.map_or_else(|| super::Opaque::layout(len), |h| h.regions()))
     }
 }
 

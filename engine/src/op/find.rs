@@ -128,7 +128,7 @@ pub fn run(repo: &Repository, options: &FindOptions, progress: &dyn Progress) ->
     report.paths = found
         .into_iter()
         .map(|((host, path), trail)| {
-            let later = all[trail.last + 1..].iter().find(|s| s.record.host.0 == host && covers(s, &path));
+            let later = all[trail.last + 1..].iter().find(|s| s.record.host.0 == host && s.covers(&path));
             let versions = trail.versions.into_iter().map(|(version, _)| version).collect();
             FoundPath { gone: later.map(sighting), host, path, versions }
         })
@@ -138,14 +138,6 @@ pub fn run(repo: &Repository, options: &FindOptions, progress: &dyn Progress) ->
 
 fn sighting(snapshot: &Snapshot) -> Sighting {
     Sighting { id: snapshot.id, time: snapshot.record.time }
-}
-
-/// Would the snapshot have the path, if it had been there?
-fn covers(snapshot: &Snapshot, path: &[u8]) -> bool {
-    snapshot.record.paths.iter().any(|root| {
-        let root = root.strip_suffix(b"/").unwrap_or(root);
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    })
 }
 
 /// Something that fits, as one tree has it.

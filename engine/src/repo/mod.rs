@@ -1,11 +1,13 @@
 //! An opened repository: keys, config and store, and what both readers and
 //! writers need. No verbs: those are functions over [`Repository`] in [`crate::op`].
 
+pub mod ahead;
 pub mod bases;
 pub mod cache;
 pub mod clerk;
 pub mod copier;
 pub mod extract;
+pub mod file;
 pub mod frames;
 pub mod holdings;
 pub mod index;
@@ -29,6 +31,7 @@ pub mod session;
 pub mod snapshots;
 pub mod temp;
 pub mod trees;
+pub mod weights;
 
 mod gather;
 mod objects;

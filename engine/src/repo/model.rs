@@ -1,7 +1,7 @@
 //! A model in a snapshot: its tensors, by name, in one file or in the shards that an index names.
 //!
 //! Tensors are those of the files' seam tables (`docs/format.md`, "Seam table"): nothing of the files themselves
-//! is read. An index is a JSON object whose `weight_map` names the file of each tensor, in the same directory,
+//! is read, but for a file that was asked for by name and has no table. An index is a JSON object whose `weight_map` names the file of each tensor, in the same directory,
 //! as the `*.safetensors.index.json` and `*.bin.index.json` of model hubs.
 //!
 //! Memory: some 150 bytes and its name for each tensor.
@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
+use crate::chunk::safetensors::{self, Header};
 use crate::error::{Error, Result, printable};
-use crate::format::seams::SeamTableV1;
+use crate::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
 use crate::format::tree::{Node, NodeKind};
 use crate::format::wire;
 use crate::id::{BlobId, BlobKind};
+use crate::repo::file::ContentAt;
 use crate::repo::lookup::{self, Found, LastLink, join};
 use crate::repo::reader::Reader;
 
@@ -71,6 +73,33 @@ pub fn table_of(node: &Node, reader: &Reader) -> Result<Option<SeamTableV1>> {
     wire::decode(&bytes).map(Some).map_err(|e| e.of(format!("seam table {}", id.short())))
 }
 
+/// The seams of a file that has no table, since it was stored from a pipe or by a version that knew nothing of its kind:
+/// out of the file itself. This is the one place that looks into files.
+fn table_inside(reader: &Reader, path: &[u8], node: &Node) -> Result<Option<SeamTableV1>> {
+    if node.kind != NodeKind::File {
+        return Ok(None);
+    }
+    let file = ContentAt::open(reader, path, node)?;
+    let header = match Header::read(&file, file.len()) {
+        Ok(header) => header,
+        // Its beginning is gone for good; `ls` and `dump` say so.
+        Err(Error::Lost { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let seam = |tensor: safetensors::Tensor| Seam {
+        name: tensor.name.into_bytes().into(),
+        dtype: tensor.dtype.word().as_bytes().into(),
+        shape: tensor.shape,
+        offset: tensor.offset,
+        len: tensor.len,
+    };
+    Ok(header.map(|header| SeamTableV1 {
+        layout: LAYOUT_SAFETENSORS,
+        seams: header.tensors.into_iter().map(seam).collect(),
+        extensions: Vec::new(),
+    }))
+}
+
 /// Is a file of this name an index of shards?
 pub fn is_index(name: &[u8]) -> bool {
     name.ends_with(INDEX_ENDING)
@@ -92,7 +121,7 @@ impl Model {
         let Found { path, node, tree } = lookup::resolve(reader, root, path, LastLink::Follow)?;
         match (node, tree) {
             (_, Some(tree)) => Self::in_directory(reader, root, &path, &reader.tree(tree)?),
-            (Some(node), None) => match Self::of_node(reader, root, &path, &node)? {
+            (Some(node), None) => match Self::named(reader, root, &path, &node)? {
                 Some(model) => Ok(model),
                 None => Err(Error::Usage(format!(
                     "{} holds no tensors that are known: ls shows what lies beside it",
@@ -109,11 +138,27 @@ impl Model {
             return Ok(None);
         }
         if let Some(table) = table_of(node, reader)? {
-            let mut model = Self { path: path.to_vec(), shards: Vec::new(), tensors: Vec::new() };
-            model.add(path.to_vec(), node.clone(), table, |_| true);
-            return Ok(Some(model).filter(|model| !model.tensors.is_empty()));
+            return Ok(Self::of_table(path, node, table));
         }
         if is_index(path) { Self::of_index(reader, root, path, node).map(Some) } else { Ok(None) }
+    }
+
+    /// The same of a file that was asked for by its name, and is looked into if need be.
+    fn named(reader: &Reader, root: BlobId, path: &[u8], node: &Node) -> Result<Option<Self>> {
+        match Self::of_node(reader, root, path, node)? {
+            Some(model) => Ok(Some(model)),
+            None if node.seams.is_some() => Ok(None),
+            None => {
+                let table = table_inside(reader, path, node)?;
+                Ok(table.and_then(|table| Self::of_table(path, node, table)))
+            }
+        }
+    }
+
+    fn of_table(path: &[u8], node: &Node, table: SeamTableV1) -> Option<Self> {
+        let mut model = Self { path: path.to_vec(), shards: Vec::new(), tensors: Vec::new() };
+        model.add(path.to_vec(), node.clone(), table, |_| true);
+        (!model.tensors.is_empty()).then_some(model)
     }
 
     fn in_directory(reader: &Reader, root: BlobId, path: &[u8], nodes: &[Node]) -> Result<Self> {
@@ -158,8 +203,9 @@ impl Model {
             let at = join(directory, file.as_bytes());
             let found = lookup::resolve(reader, root, &at, LastLink::Follow)?;
             let table = match &found.node {
-                Some(node) if node.kind == NodeKind::File => table_of(node, reader)?,
-                _ => None,
+                Some(node) if node.seams.is_some() => table_of(node, reader)?,
+                Some(node) => table_inside(reader, &found.path, node)?,
+                None => None,
             };
             let (Some(node), Some(table)) = (found.node, table) else {
                 return refuse(format!("{} holds no tensors that are known", printable(&found.path)));

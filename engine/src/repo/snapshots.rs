@@ -18,6 +18,16 @@ pub struct Snapshot {
     pub record: SnapshotV1,
 }
 
+impl Snapshot {
+    /// Would it have the path (absolute, raw bytes), if that had been there?
+    pub fn covers(&self, path: &[u8]) -> bool {
+        self.record.paths.iter().any(|root| {
+            let root = root.strip_suffix(b"/").unwrap_or(root);
+            path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    }
+}
+
 /// Which snapshots are meant.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Filter {

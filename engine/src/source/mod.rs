@@ -12,6 +12,7 @@
 //! at the end what they lead to that is not stored. What comes out of a pipe
 //! ([`stream`]) passes by all this and is read like a large file.
 //!
+//! What of things with names is meant, [`patterns`] say for paths, [`names`] for what is no path.
 //! How many are read at once is for [`gates`] to say.
 //!
 //! Nothing here fails as a whole: what cannot be read is a
@@ -26,6 +27,7 @@ pub mod mapped;
 pub mod measure;
 mod medium;
 pub mod meta;
+pub mod names;
 pub mod outside;
 pub mod patterns;
 pub mod plan;
@@ -45,6 +47,7 @@ pub use at::{At, shown};
 pub use exclude::{Exclude, ExcludeOptions, Why};
 pub use mapped::install_sigbus_guard;
 pub use meta::{Names, marks_for, node_of, restat};
+pub use names::choose;
 pub use outside::{Links, OutsideLink, OutsideReport, Stored};
 pub use patterns::Patterns;
 pub use plan::{Added, Plan};

@@ -18,14 +18,18 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        Self::with(&support::tiny())
+        Self::at(Place::default())
     }
 
     pub fn with(options: &InitOptions) -> Self {
+        Self::at(Place::new(options))
+    }
+
+    pub fn at(place: Place) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap().join("top");
         std::fs::create_dir(&top).unwrap();
-        Self { place: Place::new(options), top, _dir: dir }
+        Self { place, top, _dir: dir }
     }
 
     pub fn put(&self, name: &str, content: &[u8]) {

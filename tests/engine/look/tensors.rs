@@ -1,390 +1,412 @@
-//! `diff --tensors`: which models stand against each other, and what the figures are.
+//! Tensors of models in snapshots: listed, dumped, loaded; since when they are as they are; hostile tables.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::Arc;
 
-use ballast::error::Error;
-use ballast::id::{BlobKind, BlobRef, SnapshotId};
-use ballast::op::diff::Side;
-use ballast::op::diff::tensors::{self, ModelDiff, Status, TensorDiff, TensorsReport, UnitKind};
-use ballast::progress::{Progress, Silent};
-use support::Calls;
-use support::models::{Tensor, file, header, tensor};
+use ballast::chunk::CutParams;
+use ballast::format::ledger::{Event, ForgetV1};
+use ballast::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
+use ballast::format::snapshot::SnapshotV1;
+use ballast::format::tree::Node;
+use ballast::format::wire;
+use ballast::id::{BlobKind, ObjectKind, SessionId, SnapshotId};
+use ballast::op::dump::{self, TensorFormat, TensorOptions};
+use ballast::op::tensors::{self, TensorsOptions, TensorsReport};
+use ballast::op::{open, snapshot};
+use ballast::progress::Silent;
+use ballast::repo::InitOptions;
+use ballast::repo::Repository;
+use ballast::repo::ledger::Append;
+use ballast::repo::reader::Reader;
+use ballast::repo::session::Session;
+use ballast::source::stream::{Reading, Tap};
+use ballast::store::call::Method;
+use safetensors::SafeTensors;
+use support::models::{self, Tensor, file, tensor, transformer};
+use support::{Place, bytes, of, tiny};
 
-use super::scene::Scene;
+use crate::files::{node_of, recorded, stored};
+use crate::scene::Scene;
 
-fn side(scene: &Scene, snapshot: SnapshotId, path: &str) -> Side {
-    Side { snapshot, path: Some(scene.path(path)) }
+#[path = "../../../engine/examples/load_model.rs"]
+mod load_model;
+
+/// Chunks of 64 KiB on average, each in a frame of its own if it is that long.
+fn middle() -> InitOptions {
+    let cut = CutParams { min: 16 << 10, avg: 64 << 10, max: 256 << 10, ..CutParams::default() };
+    InitOptions { cut, ..tiny() }
 }
 
-fn compare(
-    scene: &Scene,
-    old: &Side,
-    new: &Side,
-    progress: &dyn Progress,
-) -> (Vec<ModelDiff>, TensorsReport) {
-    let mut all = Vec::new();
-    let report = tensors::run(&scene.repo(), old, new, progress, &mut |model| {
-        all.push(model.clone());
-        Ok(())
-    });
-    let report = report.unwrap();
-    assert_eq!(report.models, all.len() as u64);
-    (all, report)
+fn scene() -> Scene {
+    Scene::at(Place::new(&middle()))
 }
 
-/// The two models of a name in two snapshots.
-fn one(scene: &Scene, old: SnapshotId, new: SnapshotId, name: &str) -> ModelDiff {
-    let (mut all, report) = compare(scene, &side(scene, old, name), &side(scene, new, name), &Silent);
-    assert_eq!((all.len(), report.unreadable.len()), (1, 0), "{report:?}");
-    let model = all.remove(0);
-    assert_eq!(model.all, report.all);
-    model
+fn list(repo: &Repository, id: SnapshotId, path: &[u8], patterns: &[&str]) -> TensorsReport {
+    let patterns = patterns.iter().map(|p| (*p).to_owned()).collect();
+    tensors::run(repo, &TensorsOptions { snapshot: id, path: path.to_vec(), patterns }, &Silent).unwrap()
 }
 
-fn of<'m>(model: &'m ModelDiff, name: &str) -> &'m TensorDiff {
-    model.tensors.iter().find(|t| *t.name == *name.as_bytes()).unwrap()
+fn dump_as(
+    repo: &Repository,
+    id: SnapshotId,
+    path: &[u8],
+    tensors: &[&str],
+    format: TensorFormat,
+) -> ballast::error::Result<Vec<u8>> {
+    let tensors = tensors.iter().map(|t| (*t).to_owned()).collect();
+    let options = TensorOptions { snapshot: id, path: path.to_vec(), tensors, format };
+    let mut out = Vec::new();
+    let report = dump::tensors(repo, &options, &mut out, &Silent)?;
+    assert_eq!(report.bytes, out.len() as u64);
+    Ok(out)
 }
 
-fn f32s(name: &str, shape: &[u64], values: impl Iterator<Item = f32>) -> Tensor {
-    let data: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
-    assert_eq!(data.len() as u64, shape.iter().product::<u64>() * 4);
-    Tensor { name: name.into(), dtype: "F32", shape: shape.to_vec(), data }
+fn raw(repo: &Repository, id: SnapshotId, path: &[u8], name: &str) -> ballast::error::Result<Vec<u8>> {
+    dump_as(repo, id, path, &[name], TensorFormat::Raw)
 }
 
-#[track_caller]
-fn near(found: Option<f64>, wanted: f64) {
-    let found = found.expect("a number");
-    assert!((found - wanted).abs() <= wanted.abs() * 1e-12, "{found} is {wanted}");
-}
-
-/// Eighths, so that every sum is exact.
-fn eighth(n: u64) -> f32 {
-    (n * 37 % 1000) as f32 / 8.0 - 50.0
-}
-
-#[test]
-fn figures() {
-    let scene = Scene::new();
-    let n = 50_000_u64;
-    let all = |step: &dyn Fn(u64) -> f32| f32s("h.0.mlp.w", &[500, 100], (0..n).map(|i| eighth(i) + step(i)));
-    // Changed in two places far from each other, of a tensor of many chunks.
-    let spots = |i: u64| {
-        if i == 3 {
-            0.5
-        } else if (40_000..40_100).contains(&i) {
-            -0.25
-        } else {
-            0.0
-        }
-    };
-    let half = |bits: u16, count: usize| bits.to_le_bytes().repeat(count);
-    let raw = |name: &str, dtype, shape: &[u64], data: Vec<u8>| Tensor {
-        name: name.into(),
-        dtype,
-        shape: shape.to_vec(),
-        data,
-    };
-    let strange = [1.0, f32::NAN, 2.0, f32::INFINITY];
-    scene.put(
-        "m",
-        &file(
-            &[
-                all(&|_| 0.0),
-                f32s("h.10.same", &[9000], (0..9000).map(eighth)),
-                f32s("h.2.strange", &[4], strange.into_iter()),
-                raw("h.2.bf16", "BF16", &[2, 500], half(0x3f80, 1000)),
-                raw("h.2.f16", "F16", &[1000], half(0x3c00, 1000)),
-                raw("h.2.f8", "F8_E5M2", &[1000], vec![0x3c; 1000]),
-                raw("h.2.i64", "I64", &[2], [7_u8, 0, 0, 0, 0, 0, 0, 0].repeat(2)),
-                f32s("grown", &[10, 100], (0..1000).map(eighth)),
-                f32s("turned", &[10, 100], (0..1000).map(eighth)),
-                f32s("cast", &[1000], (0..1000).map(eighth)),
-                tensor("gone", 7, &[10]),
-            ],
-            "old",
-        ),
-    );
-    let old = scene.take(1);
-    scene.put(
-        "m",
-        &file(
-            &[
-                tensor("come", 8, &[10]),
-                all(&spots),
-                f32s("h.10.same", &[9000], (0..9000).map(eighth)),
-                f32s("h.2.strange", &[4], [f32::NEG_INFINITY, f32::NAN, 2.5, f32::INFINITY].into_iter()),
-                raw("h.2.bf16", "BF16", &[2, 500], [half(0x3f80, 750), half(0x4000, 250)].concat()),
-                raw("h.2.f16", "F16", &[1000], [half(0x3c00, 999), half(0xbc00, 1)].concat()),
-                raw("h.2.f8", "F8_E5M2", &[1000], [vec![0x3c; 500], vec![0x40; 500]].concat()),
-                raw("h.2.i64", "I64", &[2], [[7_u8, 0, 0, 0, 0, 0, 0, 0], [0xff; 8]].concat()),
-                f32s("grown", &[12, 100], (0..1200).map(|i| eighth(i) + if i < 100 { 1.0 } else { 0.0 })),
-                f32s("turned", &[100, 10], (0..1000).map(eighth)),
-                raw("cast", "F16", &[1000], half(0x3c00, 1000)),
-            ],
-            "new, and its header is longer",
-        ),
-    );
-    let new = scene.take(2);
-    let model = one(&scene, old, new, "m");
-    let names: Vec<&str> = model.layers.iter().map(|l| std::str::from_utf8(&l.layer).unwrap()).collect();
-    assert_eq!(names, ["cast", "come", "gone", "grown", "h.0", "h.2", "h.10", "turned"]);
-
-    let w = of(&model, "h.0.mlp.w");
-    assert_eq!((w.status, w.unit, w.units, w.changed_units), (Status::Changed, UnitKind::Element, n, 101));
-    let squares: f64 = (0..n).map(|i| f64::from(eighth(i)).powi(2)).sum();
-    near(w.figures.share, 101.0 / 50_000.0);
-    near(w.figures.largest, 0.5);
-    near(w.figures.mean, 25.5 / 50_000.0);
-    near(w.figures.relative, ((0.25 + 100.0 * 0.0625) / squares).sqrt());
-    assert_eq!(model.layers[4].figures, w.figures);
-
-    let same = of(&model, "h.10.same");
-    assert_eq!(
-        (same.status, same.units, same.figures.mean, same.figures.relative),
-        (Status::Identical, 9000, Some(0.0), Some(0.0))
-    );
-    let strange = of(&model, "h.2.strange");
-    assert_eq!((strange.changed_units, strange.figures.not_finite), (2, 1));
-    near(strange.figures.mean, 0.5 / 3.0);
-    near(strange.figures.relative, 0.25);
-    for (name, changed, largest, mean) in [
-        ("h.2.bf16", 250, 1.0, 0.25),
-        ("h.2.f16", 1, 2.0, 0.002),
-        ("h.2.f8", 500, 1.0, 0.5),
-        ("h.2.i64", 1, 8.0, 4.0),
-    ] {
-        let found = of(&model, name);
-        assert_eq!(found.changed_units, changed, "{name}");
-        near(found.figures.largest, largest);
-        near(found.figures.mean, mean);
-    }
-    let grown = of(&model, "grown");
-    assert_eq!(
-        (grown.status, grown.common_rows, grown.units, grown.changed_units),
-        (Status::Changed, Some(10), 1000, 100)
-    );
-    near(grown.figures.mean, 0.1);
-    assert_eq!(
-        (&grown.old.as_ref().unwrap().shape, &grown.new.as_ref().unwrap().shape),
-        (&vec![10, 100], &vec![12, 100])
-    );
-    for (name, status) in [
-        ("turned", Status::Reshaped),
-        ("cast", Status::Reshaped),
-        ("come", Status::Added),
-        ("gone", Status::Removed),
-    ] {
-        let found = of(&model, name);
-        assert_eq!((found.status, found.units, found.figures.share), (status, 0, None), "{name}");
-    }
-    let all = &model.all;
-    assert_eq!(
-        (all.tensors, all.identical, all.changed, all.reshaped, all.added, all.removed),
-        (12, 1, 7, 2, 1, 1)
-    );
-    let two = &model.layers[5];
-    assert_eq!(
-        (two.tensors, two.compared_bytes, two.changed_bytes),
-        (5, 16 + 2000 + 2000 + 1000 + 16, 8 + 500 + 2 + 500 + 8)
-    );
-    near(two.figures.largest, 8.0);
-
-    // The same at every run, and nothing against itself.
-    for _ in 0..4 {
-        assert_eq!(one(&scene, old, new, "m"), model);
-    }
-    let itself = one(&scene, new, new, "m");
-    assert_eq!((itself.all.identical, itself.all.tensors, itself.all.figures.relative), (11, 11, Some(0.0)));
-}
-
-/// What both sides have in the same chunks is known to be equal; of it the old side is read, and only if the rest of
-/// the tensor changed.
-#[test]
-fn what_is_known_is_not_read() {
-    let scene = Scene::new();
-    let tensors = |changed: &[usize]| -> Vec<Tensor> {
-        let one = |n: usize| {
-            let mut t = tensor(format!("layers.{n}.w"), n as u64, &[100_000]);
-            if changed.contains(&n) {
-                t.data[77] ^= 1;
-            }
-            t
-        };
-        (0..5).map(one).collect()
-    };
-    let mut ids = Vec::new();
-    for (day, changed) in [(1, &[][..]), (2, &[3])] {
-        scene.put("m", &file(&tensors(changed), ""));
-        ids.push(scene.take(day));
-    }
-    let read = std::sync::Arc::new(AtomicU64::new(0));
-    let counter = read.clone();
-    let calls = Calls::with_hook(move |what, bytes| {
-        counter.fetch_add(if what == "advance" { bytes } else { 0 }, Ordering::Relaxed);
-    });
-    let (all, _) = compare(&scene, &side(&scene, ids[0], "m"), &side(&scene, ids[1], "m"), &calls);
-    assert_eq!(
-        (all[0].all.identical, all[0].all.changed, of(&all[0], "layers.3.w").changed_units),
-        (4, 1, 1)
-    );
-    assert_eq!(read.load(Ordering::Relaxed), 200_000, "one tensor of five");
-}
-
-#[test]
-fn holes_and_zeros_are_equal() {
-    let scene = Scene::new();
-    let tensors = [tensor("a", 1, &[1000]), Tensor { data: vec![0; 400_000], ..tensor("b", 2, &[200_000]) }];
-    let content = file(&tensors, "");
-    scene.put("m", &content);
-    let dense = scene.take(1);
-    let start = header(&tensors, "").len() + 2000;
-    let sparse = std::fs::File::create(scene.top.join("m")).unwrap();
-    sparse.set_len(content.len() as u64).unwrap();
-    sparse.write_all_at(&content[..start], 0).unwrap();
-    drop(sparse);
-    let holes = scene.take(2);
-    let model = one(&scene, dense, holes, "m");
-    assert_eq!((model.all.identical, model.all.tensors), (2, 2), "{model:?}");
-}
-
-/// Files of one model: two shards and their index.
-fn shards(scene: &Scene, dir: &str, tensors: &[Tensor]) {
-    let (front, back) = tensors.split_at(tensors.len() / 2);
+/// A model of some megabytes in two shards with their index, and in one file.
+fn sharded(scene: &Scene) -> Vec<Tensor> {
+    let all = transformer(1, 3, 256, 3000);
+    let (front, back) = all.split_at(6);
     let mut map = BTreeMap::new();
-    for (name, part) in
-        [("model-00001-of-00002.safetensors", front), ("model-00002-of-00002.safetensors", back)]
-    {
-        scene.put(&format!("{dir}/{name}"), &file(part, ""));
+    for (name, part) in [("model-1-of-2.safetensors", front), ("model-2-of-2.safetensors", back)] {
+        scene.put(&format!("sharded/{name}"), &file(part, "x"));
         map.extend(part.iter().map(|t| (t.name.clone(), name)));
     }
-    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
-    scene.put(&format!("{dir}/model.safetensors.index.json"), index.to_string().as_bytes());
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
+    scene.put("sharded/model.safetensors.index.json", index.as_bytes());
+    scene.put("one/model.safetensors", &file(&all, "x"));
+    scene.put("one/config.json", b"{}");
+    all
 }
 
 #[test]
-fn which_models_stand_against_each_other() {
-    let scene = Scene::new();
-    let model = |seed: u64| -> Vec<Tensor> {
-        (0..6).map(|n| tensor(format!("layers.{n}.w"), seed * 10 + n, &[3000])).collect()
-    };
-    scene.put("base/model.safetensors", &file(&model(1), ""));
-    scene.put("base/config.json", b"{}");
-    shards(&scene, "big", &model(2));
-    scene.put("still/model.safetensors", &file(&model(3), ""));
-    scene.put("adapters/2026-03-01/adapter_model.safetensors", &file(&model(4), ""));
-    scene.put("gone/x.safetensors", &file(&model(5), ""));
-    let old = scene.take(1);
-    let mut tuned = model(2);
-    tuned[5].data[0] ^= 1;
-    shards(&scene, "big", &tuned);
-    scene.put("adapters/2026-03-08/adapter_model.safetensors", &file(&model(4)[..5], ""));
-    std::fs::remove_dir_all(scene.top.join("gone")).unwrap();
-    std::fs::remove_file(scene.top.join("base/model.safetensors")).unwrap();
-    shards(&scene, "base", &model(1));
-    let new = scene.take(2);
-    let between = |a: &str, b: &str| -> Vec<(Option<String>, Option<String>, u64, u64)> {
-        let name = |path: &Option<Vec<u8>>| path.as_ref().map(|p| scene.name(p).to_owned());
-        let (all, report) = compare(&scene, &side(&scene, old, a), &side(&scene, new, b), &Silent);
-        assert!(report.unreadable.is_empty(), "{report:?}");
-        all.iter().map(|m| (name(&m.old), name(&m.new), m.all.identical, m.all.changed)).collect()
-    };
-    let both = |name: &str| (Some(name.to_owned()), Some(name.to_owned()));
-    let index = "model.safetensors.index.json";
-    // Everything: what is the same is not told, shards are one model.
-    let all = between("", "");
-    let paths: Vec<_> = all.iter().map(|(a, b, ..)| (a.as_deref(), b.as_deref())).collect();
-    assert_eq!(
-        paths,
-        [
-            (None, Some("adapters/2026-03-08/adapter_model.safetensors")),
-            (Some("base/model.safetensors"), None),
-            (None, Some("base/model.safetensors.index.json")),
-            (Some("big/model.safetensors.index.json"), Some("big/model.safetensors.index.json")),
-            (Some("gone/x.safetensors"), None),
-        ]
+fn one_tensor_costs_what_is_stored_of_it() {
+    let cut = CutParams { min: 64 << 10, avg: 128 << 10, max: 512 << 10, ..CutParams::default() };
+    let scene = Scene::at(Place::new(&InitOptions { cut, ..tiny() }));
+    let all: Vec<Tensor> = (0..6).map(|n| tensor(format!("t{n}"), n, &[1024, 2048])).collect();
+    scene.put("m", &file(&all, ""));
+    let id = scene.take(1);
+    let path = scene.path("m");
+    let whole = list(&scene.repo(), id, &path, &[]);
+    assert_eq!((whole.rows.len(), whole.total_bytes), (6, 24 << 20));
+    let sum: u64 = whole.rows.iter().map(|row| row.stored_bytes).sum();
+    assert!(sum.abs_diff(whole.stored_bytes) <= 6, "nothing is shared: {sum}");
+    let (repo, store) = recorded(&scene.place);
+    let reader = Reader::open(&repo).unwrap();
+    let (pieces, _) = reader.pieces(&node_of(&reader, &repo, id, &path).content).unwrap();
+    let row = &whole.rows[3];
+    let end = row.tensor.offset + row.tensor.len;
+    let chunks = pieces.iter().filter(|p| p.offset >= row.tensor.offset && p.offset < end);
+    let wanted = stored(
+        &reader,
+        chunks.map(|p| match p.entry {
+            ballast::format::content::Entry::Chunk { id, .. } => id,
+            _ => panic!("no chunk"),
+        }),
     );
-    assert_eq!((all[3].2, all[3].3), (5, 1));
-    let (a, b) = both(&format!("big/{index}"));
-    assert_eq!(between("big", "big"), [(a.clone(), b.clone(), 5, 1)]);
-    assert_eq!(between(&format!("big/{index}"), "big"), [(a, b, 5, 1)]);
-    // One file became two, other names, other folders, a file and a directory.
-    let sharded = (Some("base/model.safetensors".to_owned()), Some(format!("base/{index}")), 6, 0);
-    assert_eq!(between("base", "base"), std::slice::from_ref(&sharded));
-    assert_eq!(between("base/model.safetensors", "base"), [sharded]);
-    let dated = between("adapters/2026-03-01", "adapters/2026-03-08");
-    assert_eq!((dated.len(), dated[0].2, dated[0].3), (1, 5, 0));
-    assert_eq!(between("still", "still"), []);
-    assert_eq!(between("still/model.safetensors", "still/model.safetensors").len(), 1, "it was asked for");
-    let moved = between("still/model.safetensors", "base");
-    assert_eq!((moved[0].2, moved[0].3), (0, 6));
-    // What is no model.
-    let none = tensors::run(
-        &scene.repo(),
-        &side(&scene, old, "base/config.json"),
-        &side(&scene, new, "base"),
-        &Silent,
-        &mut |_| Ok(()),
-    );
-    assert!(matches!(none, Err(Error::Usage(_))), "{none:?}");
-    let none = tensors::run(
-        &scene.repo(),
-        &side(&scene, old, "nowhere"),
-        &side(&scene, new, "base"),
-        &Silent,
-        &mut |_| Ok(()),
-    );
-    assert!(matches!(none, Err(Error::NotFound { .. })), "{none:?}");
+    let share = row.stored_bytes;
+    assert!(share <= wanted && share > 4 << 20, "what does not compress: {share} of {wanted}");
+    store.take();
+    assert!(raw(&repo, id, &path, "t3").unwrap() == all[3].data);
+    let read = store.bytes(Method::GetRange, Some(ObjectKind::Pack));
+    assert!(read >= wanted && read < share * 11 / 10, "{read} for {share}");
+    store.take();
+    let copy = dump_as(&repo, id, &path, &["t3"], TensorFormat::Safetensors).unwrap();
+    let read = store.bytes(Method::GetRange, Some(ObjectKind::Pack));
+    assert!(read < share * 11 / 10, "{read} for {share}");
+    assert!(copy.ends_with(&all[3].data));
+    store.take();
+    let weights = open::model(&repo, id, &path).unwrap();
+    assert!(weights.bytes(b"t3").unwrap() == all[3].data);
+    let mut tensor = Vec::new();
+    let mut part = weights.tensor(weights.model().tensor(b"t3").unwrap()).unwrap();
+    std::io::Read::read_to_end(&mut part, &mut tensor).unwrap();
+    assert!(tensor == all[3].data);
+    let read = store.bytes(Method::GetRange, Some(ObjectKind::Pack));
+    assert!(read < share * 22 / 10, "nothing ahead of it or behind it: {read} for twice {share}");
 }
 
 #[test]
-fn what_is_lost_is_told_and_the_rest_compared() {
-    let scene = Scene::new();
-    let model = |day: u64| -> Vec<Tensor> {
-        (0..4).map(|n| tensor(format!("layers.{n}.w"), day * 10 + n, &[300_000])).collect()
-    };
-    scene.put("m", &file(&model(1), ""));
-    let old = scene.take(1);
-    scene.put("m", &file(&model(2), ""));
-    let new = scene.take(2);
+fn tensors_are_dumped_out_of_files_and_shards() {
+    let scene = scene();
+    let all = sharded(&scene);
+    let id = scene.take(1);
     let repo = scene.repo();
-    let reader = ballast::repo::reader::Reader::open(&repo).unwrap();
-    let root = repo.snapshot(new).unwrap().record.root;
-    let found = ballast::repo::model::Model::find(&reader, root, &scene.path("m")).unwrap();
-    let (pieces, _) = reader.pieces(&found.shards[0].node.content).unwrap();
-    let at = found.tensors[2].offset;
-    let lost = pieces.iter().find(|p| p.offset > at).unwrap();
-    let ballast::format::content::Entry::Chunk { id, .. } = lost.entry else { panic!("no chunk") };
-    scene.lose(&BlobRef::new(BlobKind::Chunk, id));
-    let (all, report) = compare(&scene, &side(&scene, old, "m"), &side(&scene, new, "m"), &Silent);
-    let model = &all[0];
-    assert_eq!(of(model, "layers.2.w").status, Status::Unreadable);
-    assert!(report.all.unreadable >= 1 && report.all.changed >= 1, "{:?}", report.all);
-    assert_eq!(report.unreadable.len() as u64, report.all.unreadable);
-    assert!(
-        report.unreadable.iter().any(|(what, why)| what.ends_with("layers.2.w") && why.contains("missing"))
-    );
+    for name in ["sharded", "sharded/model.safetensors.index.json", "one", "one/model.safetensors"] {
+        let path = scene.path(name);
+        let rows = list(&repo, id, &path, &[]).rows;
+        assert_eq!(rows.len(), all.len(), "{name}");
+        for t in &all {
+            assert!(raw(&repo, id, &path, &t.name).unwrap() == t.data, "{name}: {}", t.name);
+        }
+        let copy = dump_as(
+            &repo,
+            id,
+            &path,
+            &["layer.?.query*", "*.scale", "!layer.1.*"],
+            TensorFormat::Safetensors,
+        );
+        let copy = copy.unwrap();
+        let read = SafeTensors::deserialize(&copy).unwrap();
+        let mut names = read.names();
+        names.sort();
+        assert_eq!(names, ["layer.0.query.weight", "layer.0.scale", "layer.2.query.weight", "layer.2.scale"]);
+        for (found, view) in read.tensors() {
+            let t = all.iter().find(|t| t.name == found).unwrap();
+            assert!(
+                view.data() == t.data && view.shape().iter().map(|n| *n as u64).eq(t.shape.iter().copied())
+            );
+            assert_eq!(format!("{:?}", view.dtype()), t.dtype);
+        }
+        let (len, meta) = SafeTensors::read_metadata(&copy).unwrap();
+        assert!(len.is_multiple_of(8));
+        assert_eq!(meta.metadata().as_ref().unwrap()["format"], "pt", "what libraries ask for is kept");
+    }
+    assert_eq!(list(&repo, id, &scene.path("one"), &["*.scale"]).rows.len(), 3);
+    let refused = |names: &[&str], format| {
+        dump_as(&repo, id, &scene.path("one"), names, format).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&["*.scale"], TensorFormat::Raw), "3 tensors fit");
+    assert!(refused(&["none"], TensorFormat::Raw).starts_with("tensor none in /"));
+    assert!(refused(&["*.scale", "nil*"], TensorFormat::Safetensors).contains("tensor nil* in"));
+    let none = raw(&repo, id, &scene.path("one/config.json"), "x").unwrap_err().to_string();
+    assert!(none.contains("holds no tensors that are known"), "{none}");
 }
 
-/// A run that is asked to stop does.
 #[test]
-fn a_stop_is_heard() {
-    let scene = Scene::new();
-    let mut ids = Vec::new();
-    for day in 1..=2 {
-        scene.put("m", &file(&[tensor("w", 100 + day as u64, &[2_000_000])], ""));
-        ids.push(scene.take(day));
-    }
-    let run = |progress: &dyn Progress| {
-        tensors::run(
-            &scene.repo(),
-            &side(&scene, ids[0], "m"),
-            &side(&scene, ids[1], "m"),
-            progress,
-            &mut |_| Ok(()),
-        )
+fn widths_are_mixed_and_stay_aligned() {
+    let scene = scene();
+    let of = |name: &str, dtype, shape: &[u64], bits: usize| {
+        let elements: u64 = shape.iter().product();
+        let data = bytes(name.len() as u64, usize::try_from(elements).unwrap() * bits / 8);
+        Tensor { name: name.into(), dtype, shape: shape.to_vec(), data }
     };
-    assert!(run(&Silent).is_ok());
-    assert!(matches!(run(&Calls::stopping_at(2)), Err(Error::Interrupted)));
+    let all = [
+        of("f8", "F8_E4M3", &[3], 8),
+        of("quote\"\u{1b}\n\u{202e}\\", "BF16", &[3, 5], 16),
+        of("half", "F16", &[1], 16),
+        of("four", "F4", &[2], 4),
+        of("none", "I64", &[0, 9], 64),
+        of("wide", "I64", &[7], 64),
+        of("single", "F32", &[], 32),
+    ];
+    scene.put("m", &file(&all, ""));
+    let id = scene.take(1);
+    let copy = dump_as(&scene.repo(), id, &scene.path("m"), &["**"], TensorFormat::Safetensors).unwrap();
+    let read = SafeTensors::deserialize(&copy).unwrap();
+    assert_eq!(read.len(), all.len());
+    for t in &all {
+        let view = read.tensor(&t.name).unwrap();
+        assert_eq!((view.data(), view.shape().len()), (&t.data[..], t.shape.len()), "{}", t.name);
+        let at = view.data().as_ptr() as usize - copy.as_ptr() as usize;
+        let width = t.data.len().checked_div(t.shape.iter().product::<u64>() as usize).unwrap_or(1).max(1);
+        assert!(at.is_multiple_of(width), "{} at {at}", t.name);
+    }
+}
+
+#[test]
+fn what_was_stored_from_a_pipe_is_looked_into() {
+    let scene = scene();
+    let all = transformer(3, 1, 128, 500);
+    let tap = Tap::new(Reading(std::io::Cursor::new(file(&all, ""))));
+    let stream = Some(snapshot::StreamOptions { path: "/m".into(), tap });
+    let options = snapshot::SnapshotOptions { paths: Vec::new(), stream, ..of("/") };
+    let id = scene.take_by("here", 1, &options);
+    let repo = scene.repo();
+    let reader = Reader::open(&repo).unwrap();
+    let node = node_of(&reader, &repo, id, b"/m");
+    let rows = list(&repo, id, b"/m", &[]).rows;
+    assert_eq!(rows.len(), all.len(), "{:?}", node.seams);
+    for t in &all {
+        assert!(raw(&repo, id, b"/m", &t.name).unwrap() == t.data, "{}", t.name);
+    }
+}
+
+/// The day of the snapshot since which each tensor is the same.
+fn since(repo: &Repository, id: SnapshotId, path: &[u8], days: &[SnapshotId]) -> BTreeMap<String, usize> {
+    let report = list(repo, id, path, &[]);
+    let day = |id| days.iter().position(|day| *day == id).unwrap() + 1;
+    let row = |row: tensors::TensorRow| (String::from_utf8(row.tensor.name).unwrap(), day(row.since.id));
+    report.rows.into_iter().map(row).collect()
+}
+
+#[test]
+fn since_when_it_is_as_it_is() {
+    let scene = scene();
+    let mut now: Vec<Tensor> = ["frozen", "changed", "back", "retyped", "moved"]
+        .iter()
+        .zip(1..)
+        .map(|(n, s)| tensor(*n, s, &[64, 512]))
+        .collect();
+    let mut days = Vec::new();
+    let mut take = |scene: &Scene, now: &[Tensor], name: &str, day| {
+        scene.put(name, &file(now, &format!("day {day}")));
+        days.push(scene.take(day));
+        days.clone()
+    };
+    take(&scene, &now, "m", 1);
+    now[1].data = bytes(90, now[1].data.len());
+    let (kept, other) = (now[2].data.clone(), bytes(91, now[2].data.len()));
+    now[2].data = other;
+    take(&scene, &now, "m", 2);
+    now[2].data = kept;
+    now[3].dtype = "F16";
+    now.reverse();
+    take(&scene, &now, "m", 3);
+    // Another host's model is nobody's business.
+    let others = [Tensor { data: bytes(99, now[0].data.len()), ..now[0].clone() }];
+    scene.put("m", &file(&others, ""));
+    let _ = scene.take_by("there", 4, &of(&scene.top));
+    now.insert(0, tensor("new", 77, &[8]));
+    take(&scene, &now, "m", 5);
+    let days = take(&scene, &now, "m", 6);
+    let repo = scene.repo();
+    let path = scene.path("m");
+    let found =
+        |id, days: &[SnapshotId]| since(&scene.repo(), id, &path, days).into_iter().collect::<Vec<_>>();
+    let named =
+        |pairs: &[(&str, usize)]| pairs.iter().map(|(n, d)| ((*n).to_owned(), *d)).collect::<Vec<_>>();
+    let all = [("back", 3), ("changed", 2), ("frozen", 1), ("moved", 1), ("new", 4), ("retyped", 3)];
+    assert_eq!(found(days[4], &days), named(&all));
+    assert_eq!(
+        found(days[2], &days),
+        named(&[("back", 3), ("changed", 2), ("frozen", 1), ("moved", 1), ("retyped", 3)])
+    );
+    assert_eq!(
+        found(days[0], &days),
+        named(&["back", "changed", "frozen", "moved", "retyped"].map(|n| (n, 1)))
+    );
+    // A forgotten snapshot is no part of the row, and does not break it.
+    let mut ledger = repo.ledger(true).unwrap();
+    let forget = Event::Forget(ForgetV1 { snapshots: vec![days[0], days[3]], reason: "test".into() });
+    assert_eq!(ledger.append(&repo, SessionId([9; 16]), &forget).unwrap(), Append::Done);
+    let all = [("back", 3), ("changed", 2), ("frozen", 2), ("moved", 2), ("new", 5), ("retyped", 3)];
+    assert_eq!(found(days[4], &days), named(&all));
+    // Under another name it is another model, and while it is away the row is broken.
+    std::fs::rename(scene.top.join("m"), scene.top.join("n")).unwrap();
+    let seventh = scene.take(7);
+    std::fs::rename(scene.top.join("n"), scene.top.join("m")).unwrap();
+    let eighth = scene.take(8);
+    let alone =
+        |id, path: &[u8]| list(&scene.repo(), id, path, &[]).rows.iter().all(|row| row.since.id == id);
+    assert!(alone(seventh, &scene.path("n")) && alone(eighth, &path));
+}
+
+#[test]
+fn a_long_row_of_equal_snapshots_is_not_read_again_and_again() {
+    let scene = scene();
+    scene.put("m", &file(&transformer(5, 2, 128, 2000), ""));
+    let first = scene.take(1);
+    let last = (2..12).fold(first, |_, day| scene.take(day));
+    let (repo, store) = recorded(&scene.place);
+    let mut reads = Vec::new();
+    for id in [first, last] {
+        store.take();
+        let report = list(&repo, id, &scene.path("m"), &[]);
+        assert!(report.rows.iter().all(|row| row.since.id == first));
+        reads.push(store.count(Method::GetRange, Some(ObjectKind::Pack)));
+    }
+    assert!(reads[1] <= reads[0] + 2, "{reads:?}");
+}
+
+/// A snapshot of one file with a seam table that says whatever one likes.
+fn with_table(scene: &Scene, seams: Vec<Seam>) -> (Repository, SnapshotId) {
+    let repo = scene.repo();
+    let reader = Reader::open(&repo).unwrap();
+    let id = repo.newest_snapshot(&repo.ledger(false).unwrap(), &Default::default(), 0).unwrap();
+    let node = node_of(&reader, &repo, id.id, &scene.path("m"));
+    let mut session = Session::begin(&repo, "test", false, &Silent).unwrap();
+    let table = SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams, extensions: Vec::new() };
+    let seams = session.store(BlobKind::Seams, &wire::encode(&table)).unwrap().id;
+    let node = Node { seams: Some(seams), name: b"m"[..].into(), ..node };
+    let root = session.store_tree(vec![node]).unwrap();
+    let flushed = session.flush().unwrap();
+    let record = SnapshotV1 { root, ..id.record };
+    let made = session.commit(&record, None, flushed).unwrap();
+    (repo, made)
+}
+
+#[test]
+fn what_a_table_says_is_not_believed() {
+    let scene = scene();
+    let content = file(&[tensor("t", 1, &[1000])], "");
+    scene.put("m", &content);
+    scene.take(1);
+    let seam = |name: &[u8], dtype: &str, shape: &[u64], offset, len| Seam {
+        name: name.into(),
+        dtype: dtype.as_bytes().into(),
+        shape: shape.to_vec(),
+        offset,
+        len,
+    };
+    let end = content.len() as u64;
+    let (repo, id) = with_table(
+        &scene,
+        vec![
+            seam(b"beyond", "U8", &[9], end - 8, 9),
+            seam(b"far", "U8", &[9], u64::MAX - 3, 9),
+            seam(b"twice", "U8", &[4], 0, 4),
+            seam(b"twice", "U8", &[4], 4, 4),
+            seam(b"Q", "Q8_0", &[4], 0, 4),
+            seam(b"short", "F32", &[u64::MAX, u64::MAX], 0, 4),
+            seam(b"\xff\x1b\n", "U8", &[2], 8, 2),
+            seam(b"__metadata__", "U8", &[2], 8, 2),
+            seam(b"", "U8", &[1], 8, 1),
+            seam(b"empty", "U8", &[0], end, 0),
+        ],
+    );
+    let rows = list(&repo, id, b"/m", &[]).rows;
+    assert_eq!(rows.len(), 8, "what lies outside of the file is none");
+    let refused =
+        |names: &[&str]| dump_as(&repo, id, b"/m", names, TensorFormat::Safetensors).unwrap_err().to_string();
+    for (names, words) in [
+        (&["beyond"][..], "was not found"),
+        (&["twice"], "tensor twice is there twice"),
+        (&["empty", "Q"], "tensor Q is of type Q8_0, which safetensors does not have"),
+        (&["short"], "not those of its type and shape"),
+        (&["*", "!twice", "!Q", "!short"], "\\xff\\u{1b}\\n has a name that is no UTF-8"),
+        (&["__metadata__"], "has a name that safetensors has for something else"),
+    ] {
+        assert!(refused(names).contains(words), "{names:?}: {}", refused(names));
+    }
+    assert_eq!(raw(&repo, id, b"/m", "Q").unwrap(), &content[..4]);
+    assert_eq!(raw(&repo, id, b"/m", "empty").unwrap(), b"");
+    assert_eq!(raw(&repo, id, b"/m", "twice").unwrap_err().to_string(), "2 tensors fit");
+    let copy = dump_as(&repo, id, b"/m", &["empty", ""], TensorFormat::Safetensors);
+    assert_eq!(SafeTensors::deserialize(&copy.unwrap()).unwrap().tensor("").unwrap().data(), &content[8..9]);
+}
+
+#[test]
+fn the_example_loads_models() {
+    let scene = scene();
+    let all = sharded(&scene);
+    let dir = tempfile::tempdir().unwrap();
+    let vault = dir.path().join("vault");
+    let store = Arc::new(ballast::store::local::LocalStore::new(&vault).unwrap());
+    let open = ballast::repo::OpenOptions::default();
+    let repo =
+        Repository::init(store, b"p", &middle(), &open, ballast::entropy::Surroundings::system()).unwrap();
+    snapshot::run(&repo, &of(&scene.top), &Silent).unwrap();
+    for name in ["one/model.safetensors", "sharded"] {
+        let mut out = Vec::new();
+        let path = scene.top.join(name);
+        let (vault, path) = (vault.to_str().unwrap(), path.to_str().unwrap());
+        load_model::load(vault, b"p", None, "latest", path, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.lines().count(), all.len() + 1, "{out}");
+        assert!(out.contains("embeddings.weight BF16 [3000, 256]"), "{out}");
+        assert!(
+            out.contains(&format!("\n{} bytes in", all.iter().map(|t| t.data.len()).sum::<usize>())),
+            "{out}"
+        );
+    }
+    assert!(
+        load_model::load(vault.to_str().unwrap(), b"p", None, "latest", "/none", &mut Vec::new()).is_err()
+    );
+    // The header of this module's models is read by the crate as it is by us.
+    assert_eq!(SafeTensors::read_metadata(&models::file(&all, "")).unwrap().1.tensors().len(), all.len());
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/examples/load_model.rs").exists());
 }

@@ -14,7 +14,7 @@ use std::vec::IntoIter;
 
 use serde::Serialize;
 
-use super::{ahead, say_marks, tar, zip};
+use super::{say_marks, stream, tar, zip};
 use crate::error::{Error, Problem, ProblemKind, Result, printable};
 use crate::format::content::Entry;
 use crate::format::snapshot::KEPT_PROBLEMS;
@@ -256,7 +256,7 @@ impl Run<'_> {
                 let _kept = self.reader.prepare_pieces(&pieces, self.progress)?;
                 let (reader, progress) = (self.reader, self.progress);
                 let mut write = |out: &mut dyn Write| {
-                    ahead::stream(reader, &pieces, out, progress, &mut |_, error| match self.salvage {
+                    stream::stream(reader, &pieces, out, progress, &mut |_, error| match self.salvage {
                         true => self.lost(path, error),
                         false => Err(error),
                     })

@@ -1,13 +1,15 @@
-//! `dump`: one file, or a directory as an archive, to a stream; every blob verified before it leaves.
+//! `dump`: one file, tensors of a model, or a directory as an archive, to a stream; every blob verified before it leaves.
 
-mod ahead;
 mod archive;
+mod stream;
 mod tar;
+mod tensors;
 mod zip;
 
 use std::io::Write;
 
 pub use archive::{ArchiveFormat, ArchiveOptions, ArchiveReport, archive};
+pub use tensors::{TensorFormat, TensorOptions, TensorReport, tensors};
 
 use crate::error::{Error, Problem, ProblemKind, Result, printable};
 use crate::format::tree::{MARK_CHANGED, MARK_INCOMPLETE, Node, NodeKind};
@@ -74,7 +76,7 @@ fn dump(
     let (pieces, len) = reader.pieces(&node.content)?;
     progress.phase("dumping", Some(1), Some(len));
     let _kept = reader.prepare_pieces(&pieces, progress)?;
-    ahead::stream(&reader, &pieces, out, progress, &mut |_, error| Err(error))?;
+    stream::stream(&reader, &pieces, out, progress, &mut |_, error| Err(error))?;
     out.flush().map_err(refused)?;
     progress.advance(1, 0);
     Ok(len)
