@@ -62,12 +62,16 @@ impl Pickle {
         match numbers.len() {
             0 => return self.op(b")"),
             1..=3 => {
-                numbers.iter().for_each(|n| drop(self.number(*n)));
+                for n in numbers {
+                    self.number(*n);
+                }
                 self.op(&[0x84 + numbers.len() as u8])
             }
             _ => {
                 self.op(b"(");
-                numbers.iter().for_each(|n| drop(self.number(*n)));
+                for n in numbers {
+                    self.number(*n);
+                }
                 self.op(b"t")
             }
         };
@@ -100,7 +104,9 @@ impl Pickle {
     /// A dictionary of tensors by their names.
     pub fn tensors(&mut self, views: &[View]) -> &mut Self {
         self.ordered().op(b"(");
-        views.iter().for_each(|view| drop(self.text(&view.name).tensor(view)));
+        for view in views {
+            self.text(&view.name).tensor(view);
+        }
         self.op(b"u")
     }
 

@@ -29,6 +29,12 @@ pub const MAX_DIMENSIONS: usize = 64;
 /// seam table has room for.
 const MAX_WEIGHT: usize = 14 << 20;
 
+/// A region for every so many bytes of a file, besides [`FEW`]: with what lies between it takes some 220 bytes in lists
+/// and records.
+const LEAST_MEAN_BYTES: u64 = 8192;
+/// So many are never too many.
+const FEW: u64 = 64;
+
 /// Cuts inside a tensor of plain numbers lie on whole numbers of every width.
 pub const TENSOR_RULE: Rule = Rule { grid: 8, policy: Policy::Cdc };
 
@@ -128,13 +134,15 @@ fn ordered(mut tensors: Vec<Tensor>) -> Option<Vec<Tensor>> {
 /// The regions of a file by offset, length and type of its tensors, in the order of a seam table. Each
 /// makes a region, but those that begin inside the region before (a part of it, or the same bytes under another
 /// name) and, in a torch archive, those that cost more than they save. What lies between is cut as any
-/// text. Two files that hold the same tensor cut it alike, whatever stands around it.
+/// text. Two files that hold the same tensor cut it alike, whatever stands around it, unless one of them is made
+/// of little but tiny tensors.
 pub fn regions<'t>(
     format: Format,
     tensors: impl IntoIterator<Item = (u64, u64, &'t [u8])>,
     size: u64,
 ) -> Vec<Region> {
-    let least = format.least_bytes();
+    let tensors: Vec<(u64, u64, &[u8])> = tensors.into_iter().collect();
+    let least = format.least_bytes(tensors.iter().map(|(_, len, _)| *len), size);
     let mut regions = Vec::new();
     let mut covered = 0;
     let mut add = |start, len, Rule { grid, policy }: Rule| {
@@ -166,12 +174,21 @@ impl Format {
         }
     }
 
-    /// Shorter tensors make no region.
-    pub fn least_bytes(self) -> u64 {
-        match self {
+    /// Shorter tensors make no region, in a file of `size` bytes and tensors of these lengths. Where they would be too
+    /// many for their bytes, only longer ones do: no file costs more than its bytes for what it says of
+    /// them.
+    fn least_bytes(self, lens: impl Iterator<Item = u64> + Clone, size: u64) -> u64 {
+        let mut least = match self {
+            // By the rules of version 2.
+            Self::Safetensors => return 1,
             Self::Torch => torch::LEAST_BYTES,
-            Self::Safetensors | Self::Gguf | Self::Npy => 1,
+            Self::Gguf | Self::Npy => 1,
+        };
+        let most = size / LEAST_MEAN_BYTES + FEW;
+        while least < u64::MAX && lens.clone().filter(|len| *len >= least).count() as u64 > most {
+            least = least.saturating_mul(2).max(torch::LEAST_BYTES);
         }
+        least
     }
 
     /// How a tensor of this type is cut.
@@ -209,6 +226,17 @@ mod tests {
         let nested = [(0, 9000, &b"F32"[..]), (0, 9000, b"F32"), (600, 700, b"F32"), (9000, 511, b"F32")];
         assert_eq!(shown(Torch, &nested, 9600), [(0, 9000, 8), (9000, 600, 1)]);
         assert_eq!(shown(Torch, &[], 5), [(0, 5, 1)]);
+        // Too many for their bytes: the longer ones alone, and where all are alike, none.
+        let many = |len: u64, last: u64| -> Vec<(u64, u64, &[u8])> {
+            let even = (0..100).map(|n| (n * len, len, &b"I8"[..]));
+            even.chain([(100 * len, last, &b"I8"[..])]).collect()
+        };
+        assert_eq!(shown(Gguf, &many(600, 2000), 62_000), [(0, 60_000, 1), (60_000, 2000, 8)]);
+        assert_eq!(shown(Torch, &many(600, 600), 60_600), [(0, 60_600, 1)]);
+        assert_eq!(shown(Gguf, &many(9000, 9000), 909_000).len(), 101);
+        assert_eq!(shown(Safetensors, &many(1, 1), 101).len(), 101);
+        let longest = vec![(0, u64::MAX, &b""[..]); 100];
+        assert_eq!(regions(Gguf, longest, 10).len(), 1);
         // What lies is refused by `check_regions`.
         let long = regions(Safetensors, [(0, 20, &b""[..])], 10);
         assert!(check_regions(&long, 10, &CutParams::default()).is_err());

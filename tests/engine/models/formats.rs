@@ -330,6 +330,29 @@ fn hostile_models_are_bytes_like_any_other() {
     }
 }
 
+/// Regions cost records: a file that has little else is stored as bytes are.
+#[test]
+fn many_tiny_tensors_cost_no_more_than_their_bytes() {
+    let tensors = |count: u64, len: u64| -> Vec<Tensor> {
+        (0..count).map(|n| tensor(format!("{n:x}"), n, &[len])).collect()
+    };
+    let packed = [("general.alignment".to_owned(), 4, vec![1, 0, 0, 0])];
+    let files = [
+        ("torch", torch(&tensors(3000, 256))),
+        ("gguf", gguf_of(3, &packed, &tensors(20_000, 1))),
+        ("gguf of more", gguf_of(3, &packed, &tensors(4000, 300))),
+    ];
+    for (what, content) in files {
+        let (_dir, top) = temp();
+        put(top.join("m"), &content);
+        let place = Place::new(&middle());
+        let report = whole(&place, &top);
+        assert!(node(&place, &report, &top.join("m")).seams.is_some(), "{what}");
+        let (stored, size) = (report.stored_bytes, content.len() as u64);
+        assert!(stored < size + 10_000, "{what}: {stored} of {size}");
+    }
+}
+
 /// The directory names places beyond those that are stored: seams that are wrong cost nothing but themselves.
 #[test]
 fn an_archive_that_lies_comes_back() {

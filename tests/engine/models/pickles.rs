@@ -220,9 +220,13 @@ fn what_is_deep_or_shared_is_walked_once() {
     assert_eq!(found[1..], UNNAMED[1..]);
     // Deeper than names go, and in itself.
     let mut pickle = Pickle::new();
-    (0..100_000).for_each(|_| drop(pickle.op(b"}X\x01\0\0\0a")));
+    for _ in 0..100_000 {
+        pickle.op(b"}X\x01\0\0\0a");
+    }
     pickle.tensor(&view("", "0", &[1200]));
-    (0..100_000).for_each(|_| drop(pickle.op(b"s")));
+    for _ in 0..100_000 {
+        pickle.op(b"s");
+    }
     assert_eq!(shown(&pickle.finish())[0], "data/0 F32[1200]");
     let mut pickle = Pickle::new();
     pickle.op(b"}").put().op(b"X\x01\0\0\0ah\0s").text("t").tensor(&view("", "0", &[1200])).op(b"s");

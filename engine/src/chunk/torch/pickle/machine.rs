@@ -295,7 +295,7 @@ impl<'p> Machine<'p> {
 
     /// Keys and values in turn, into what is on top. Nothing else has members.
     fn add(&mut self, mut members: impl ExactSizeIterator<Item = Value>) -> Option<()> {
-        if members.len() % 2 != 0 {
+        if !members.len().is_multiple_of(2) {
             return None;
         }
         if let Value::Container(into) = *self.top()? {
