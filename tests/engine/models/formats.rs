@@ -206,6 +206,28 @@ fn cuts_of_other_formats_do_not_depend_on_history() {
     let plain = |rows: u64| Tensor { data: bytes(7, 500 * rows as usize), ..tensor("p", 7, &[rows, 250]) };
     let sized = |p, rows| gguf(&[plain(p), q(rows), tensor("end", 3, &[9])], "");
     let packed = |p: u64| torch(&[plain(p), tensor("b", 4, &[600_000]), tensor("end", 3, &[9])]);
+    // The same bytes, a seam in another place.
+    let all = bytes(8, 6_000_000);
+    let split = |at: usize| {
+        let of = |name: &str, data: &[u8]| {
+            let (dtype, shape, data) = ("U8", vec![data.len() as u64], data.to_vec());
+            Tensor { name: name.into(), dtype, shape, data }
+        };
+        gguf(&[of("a", &all[..at]), of("b", &all[at..])], "")
+    };
+    let shared = |at: u64| {
+        let of = |name: &str, offset, len| View {
+            name: name.into(),
+            dtype: "U8",
+            shape: vec![len],
+            key: "0".into(),
+            elements: 6_000_000,
+            offset,
+            stride: None,
+        };
+        let pickle = Pickle::new().tensors(&[of("a", 0, at), of("b", at, 6_000_000 - at)]).finish();
+        archive("m", &pickle, &[("data/0".to_owned(), &all[..])])
+    };
     let mut torn = packed(7000);
     torn.truncate(torn.len() - 5);
     let mut unnamed = packed(7000);
@@ -218,6 +240,10 @@ fn cuts_of_other_formats_do_not_depend_on_history() {
             "gguf, another type",
             gguf(&[plain(7000), Tensor { dtype: "U8", shape: vec![20_000 * 4 * 34], ..q(20_000) }], ""),
         ),
+        ("gguf, a seam", split(3_000_000)),
+        ("gguf, a later seam", split(3_100_000)),
+        ("torch, a seam", shared(3_000_000)),
+        ("torch, a later seam", shared(3_100_000)),
         ("torch", packed(7000)),
         ("torch, other sizes", packed(7016)),
         ("torch, without an end", torn),
@@ -226,19 +252,17 @@ fn cuts_of_other_formats_do_not_depend_on_history() {
     ];
     let place = Place::new(&middle());
     let mut time = 1_000_000;
-    for first in 0..cases.len() {
-        for second in [first + 1, first + 3, first] {
-            let (what, content) = &cases[second % cases.len()];
-            put(&name, content);
-            time += 2;
-            set_mtime(&name, time);
-            let with = whole(&place, &top);
-            let bare = Place { store: place.store.clone(), cache: tempfile::tempdir().unwrap() };
-            let alone = bare.run(&SnapshotOptions { parent: Parent::None, ..of(&top) }).unwrap();
-            let [with, alone] = [with, alone].map(|r| node(&bare, &r, &name));
-            assert!(with.content == alone.content && with.seams == alone.seams, "{what}");
-            assert_eq!(with.seams.is_none(), what.ends_with("an end"), "{what}");
-        }
+    // There and back: each follows the one before it, and the one behind.
+    for (what, content) in cases.iter().chain(cases.iter().rev()) {
+        put(&name, content);
+        time += 2;
+        set_mtime(&name, time);
+        let with = whole(&place, &top);
+        let bare = Place { store: place.store.clone(), cache: tempfile::tempdir().unwrap() };
+        let alone = bare.run(&SnapshotOptions { parent: Parent::None, ..of(&top) }).unwrap();
+        let [with, alone] = [with, alone].map(|r| node(&bare, &r, &name));
+        assert!(with.content == alone.content && with.seams == alone.seams, "{what}");
+        assert_eq!(with.seams.is_none(), what.ends_with("an end"), "{what}");
     }
 }
 
