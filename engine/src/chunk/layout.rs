@@ -10,7 +10,7 @@
 //!
 //! Time is linear in what is looked at but for sorting: [`MAX_HEADER_BYTES`] of the file's front, and
 //! of a torch archive as much of its directory and of its pickle. Memory: the limits of
-//! [`safetensors`] and [`torch`].
+//! [`super::safetensors`] and [`super::torch`].
 
 use std::collections::HashSet;
 
