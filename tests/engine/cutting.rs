@@ -2,7 +2,7 @@
 //! real model files.
 //!
 //! `tests/golden/vectors/cuts.txt` states secret, sizes, content and cuts; `models.txt` headers of
-//! safetensors files, and the regions and cuts of those files.
+//! safetensors files, and the regions and cuts of those files; `formats.txt` the same of the other formats.
 //! `BALLAST_REGENERATE=1 cargo test -p ballast-tests --test cutting` writes it
 //! anew: a change there means that every repository loses its deduplication
 //! against older snapshots.
@@ -12,9 +12,12 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use ballast::chunk::layout;
 use ballast::chunk::safetensors::Safetensors;
 use ballast::chunk::{CutParams, Cutter, Opaque, Policy, Rule, TABLE_VERSION, lay_out};
 use ballast::id::to_hex;
+use support::formats::{self, Pickle, View};
+use support::models::Tensor;
 
 const DEFAULT: CutParams = CutParams { version: 1, min: 256 << 10, avg: 1 << 20, max: 4 << 20 };
 const MIDDLE: CutParams = CutParams { version: 1, min: 16 << 10, avg: 48 << 10, max: 192 << 10 };
@@ -184,6 +187,110 @@ fn render_models() -> String {
         .unwrap();
     }
     out
+}
+
+/// A tensor of these elements, the bytes of which are told by its name.
+fn part(name: &'static str, dtype: &'static str, shape: &[u64], len: usize) -> (Tensor, Part) {
+    let data = Part::Xof(name, len);
+    (Tensor { name: name.into(), dtype, shape: shape.to_vec(), data: data.bytes() }, data)
+}
+
+/// Files of the formats that version 3 sees, and the parts in them that are not stated byte by byte.
+fn format_cases() -> Vec<(&'static str, Vec<u8>, Vec<Part>)> {
+    let split = |all: Vec<(Tensor, Part)>| -> (Vec<Tensor>, Vec<Part>) { all.into_iter().unzip() };
+    let (plain, plain_parts) = split(vec![
+        part("a.weight", "BF16", &[60, 100], 12_000),
+        part("a.bias", "BF16", &[255], 510),
+        part("b", "F32", &[128], 512),
+    ]);
+    let views: Vec<View> = [("x", 0, 1000), ("y", 1000, 2000), ("x.again", 0, 1000), ("outside", 2000, 1001)]
+        .map(|(name, offset, len)| View {
+            name: name.into(),
+            dtype: "F32",
+            shape: vec![len],
+            key: "7".into(),
+            elements: 3000,
+            offset,
+            stride: None,
+        })
+        .into();
+    let shared = Part::Xof("a shared storage", 12_000);
+    let lone = Part::Xof("a storage without a name", 3000);
+    let entries = [("data/7".to_owned(), &shared.bytes()[..]), ("data/8".to_owned(), &lone.bytes())];
+    let archive = formats::archive("m", &Pickle::new().tensors(&views).finish(), &entries);
+    let (blocks, blocks_parts) = split(vec![
+        part("plain", "F32", &[30, 100], 12_000),
+        part("q8", "Q8_0", &[25, 320], 8500),
+        part("q6", "Q6_K", &[6, 1024], 5040),
+        part("of a later day", "?", &[9], 999),
+        part("last", "F16", &[300], 600),
+    ]);
+    let array = Part::Xof("an array", 12_000);
+    let torn = formats::torch(&plain[1..]);
+    vec![
+        ("a torch archive", formats::torch(&plain), plain_parts),
+        ("a torch archive of shared storages", archive, vec![shared, lone]),
+        ("gguf", formats::gguf(&blocks, "a model"), blocks_parts),
+        ("npy", formats::npy("<f4", &[30, 100], &array.bytes()), vec![array]),
+        ("opaque: an archive without its end", torn[..torn.len() - 1].to_vec(), Vec::new()),
+    ]
+}
+
+/// A file in lines: what is stated byte by byte, and the parts.
+fn stated(content: &[u8], parts: &[Part]) -> String {
+    let mut out = String::new();
+    let mut rest = content;
+    for part in parts {
+        let bytes = part.bytes();
+        let at = rest.windows(bytes.len()).position(|window| window == bytes).unwrap();
+        writeln!(out, "data hex {}\n{}", to_hex(&rest[..at]), part.stated()).unwrap();
+        rest = &rest[at + bytes.len()..];
+    }
+    if !rest.is_empty() {
+        writeln!(out, "data hex {}", to_hex(rest)).unwrap();
+    }
+    out
+}
+
+fn render_formats() -> String {
+    let params = CutParams { version: 3, ..SMALL };
+    let cutter = Cutter::new(&SECRETS[1], TABLE_VERSION, params).unwrap();
+    let mut out = format!(
+        "# Regions and cuts of model files that are not safetensors, see docs/format.md, \"Cutting\". A case ends with\n\
+         # an empty line. data: parts, one after the other, as in cuts.txt. seams: name, type, shape, offset, length.\n\
+         # regions: start, length, grid. cuts: ends of chunks.\n\
+         secret {}\ncutter-version 3\ntable-version {TABLE_VERSION}\nsizes {} {} {}\n\n",
+        to_hex(&SECRETS[1]),
+        params.min,
+        params.avg,
+        params.max,
+    );
+    for (name, content, parts) in format_cases() {
+        let len = content.len() as u64;
+        let found = layout::find(&content, &&content[..], len, &params);
+        assert_eq!(found.is_none(), name.starts_with("opaque"), "{name}");
+        assert_eq!(layout::find(&content, &&content[..], len, &CutParams { version: 2, ..params }), None);
+        let (seams, regions) =
+            found.map_or_else(|| (Vec::new(), Opaque::layout(len)), |model| (model.tensors, model.regions));
+        let cuts = cutter.cut_regions(&content, 0, &regions);
+        assert_eq!(cuts, cutter.cut_regions_alone(&content, 0, &regions), "{name}");
+        write!(out, "case {name}\n{}file-blake3 {}\n", stated(&content, &parts), blake3::hash(&content))
+            .unwrap();
+        for t in seams {
+            let dtype = if t.dtype.is_empty() { "-" } else { t.dtype };
+            writeln!(out, "seam {} {dtype} {:?} {} {}", t.name, t.shape, t.offset, t.len).unwrap();
+        }
+        let shown: Vec<String> =
+            regions.iter().map(|r| format!("{} {} {}", r.start, r.len, r.grid)).collect();
+        let cuts: Vec<String> = cuts.iter().map(ToString::to_string).collect();
+        writeln!(out, "regions {}\ncuts {}\n", shown.join(", "), cuts.join(" ")).unwrap();
+    }
+    out
+}
+
+#[test]
+fn other_formats_are_laid_out_as_ever() {
+    hold("formats.txt", &render_formats());
 }
 
 #[test]

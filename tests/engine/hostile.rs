@@ -23,7 +23,7 @@ use ballast::repo::{keys, keytext};
 use proptest::prelude::*;
 use support::counting::{self, Counting};
 use support::fuzz::{self, Body};
-use support::samples;
+use support::{formats, samples};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -226,6 +226,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>, bool)> {
         record("list", "full", wire::encode(&samples::list())),
         record("seams", "full", wire::encode(&samples::seams())),
         record("safetensors", "model", samples::model()),
+        record("torch", "archive", samples::archive()),
+        ("gguf", "model", samples::gguf(), true),
+        record("npy", "array", formats::npy("<f4", &[2, 3], &[3; 24])),
         record("snapshot", "full", wire::encode(&samples::snapshot())),
         record("lease", "full", wire::encode(&samples::lease())),
         record("verified", "full", wire::encode(&samples::verified())),

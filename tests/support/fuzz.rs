@@ -4,7 +4,8 @@
 //! What reads must also survive being written and read again. The fuzz targets under `fuzz/`
 //! and `tests/engine/hostile.rs` both call these; this file needs nothing but the engine.
 
-use ballast::chunk::safetensors::Header;
+use ballast::chunk::layout::{self, Format};
+use ballast::chunk::safetensors::{Dtype, Header};
 use ballast::chunk::{CutParams, check_regions};
 use ballast::codec;
 use ballast::codec::grains::{self, Draft, GRAIN_BYTES, NEW, Recipe, grains_of};
@@ -47,6 +48,9 @@ pub const BODIES: &[(&str, Body)] = &[
     ("list", list),
     ("seams", seams),
     ("safetensors", safetensors),
+    ("torch", torch),
+    ("gguf", gguf),
+    ("npy", npy),
     ("snapshot", snapshot),
     ("ledger", ledger),
     ("event", event),
@@ -182,11 +186,47 @@ pub fn safetensors(data: &[u8]) -> bool {
     assert!(check_regions(&header.regions(), len, &CutParams::default()).is_ok());
     let end = header.tensors.iter().fold(header.len, |at, tensor| {
         assert_eq!(tensor.offset, at);
-        assert_eq!(tensor.dtype.bytes_of(&tensor.shape), Some(tensor.len));
+        let dtype = Dtype::from_word(tensor.dtype).unwrap();
+        assert_eq!(dtype.bytes_of(&tensor.shape), Some(tensor.len));
         at + tensor.len
     });
     assert_eq!(end, len);
     true
+}
+
+/// A whole archive of PyTorch.
+pub fn torch(data: &[u8]) -> bool {
+    model(data, Format::Torch)
+}
+
+/// A whole GGUF file.
+pub fn gguf(data: &[u8]) -> bool {
+    model(data, Format::Gguf)
+}
+
+/// A whole array of NumPy.
+pub fn npy(data: &[u8]) -> bool {
+    model(data, Format::Npy)
+}
+
+/// Regions tile the file, tensors lie in it in order, and of the seam table alone the same regions follow.
+fn model(data: &[u8], format: Format) -> bool {
+    let (len, params) = (data.len() as u64, CutParams::default());
+    let Some(model) = layout::find(data, &data, len, &params) else { return false };
+    assert!(check_regions(&model.regions, len, &params).is_ok());
+    let mut at = 0;
+    for tensor in &model.tensors {
+        assert!(tensor.offset >= at && tensor.offset <= len && tensor.len <= len - tensor.offset);
+        at = tensor.offset;
+        if let Some(dtype) = Dtype::from_word(tensor.dtype) {
+            assert_eq!(dtype.bytes_of(&tensor.shape), Some(tensor.len));
+        }
+    }
+    let places = model.tensors.iter().map(|t| (t.offset, t.len, t.dtype.as_bytes()));
+    assert_eq!(layout::regions(model.format, places, len), model.regions);
+    let old = CutParams { version: 2, ..params };
+    assert!(model.format == Format::Safetensors || layout::find(data, &data, len, &old).is_none());
+    model.format == format
 }
 
 /// A snapshot.

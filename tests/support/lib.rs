@@ -5,6 +5,7 @@
 pub mod counting;
 pub mod database;
 pub mod days;
+pub mod formats;
 pub mod fuzz;
 pub mod golden;
 pub mod memory;

@@ -1,7 +1,7 @@
 //! Fixed values of every record of format v1, with everything in them set: what the vectors
 //! under `tests/golden/vectors` state and what hostile input is made from.
 
-use crate::models;
+use crate::{formats, models};
 use ballast::crypto::hash::IdKeys;
 use ballast::crypto::keys::{Keyring, Purpose};
 use ballast::entropy::{Surroundings, seeded};
@@ -357,6 +357,39 @@ pub fn model() -> Vec<u8> {
         &[plain("a\"\u{e9}", "F32", &[2, 3], 24), plain("", "F4", &[6], 3), plain("b", "I64", &[0], 0)],
         "",
     )
+}
+
+/// An archive of PyTorch: a tensor alone, two that share a storage, one whose elements stand in another order.
+pub fn archive() -> Vec<u8> {
+    let view = |name: &str, key: &str, offset, shape: &[u64], stride: Option<&[u64]>| formats::View {
+        name: name.into(),
+        dtype: "F32",
+        shape: shape.to_vec(),
+        key: key.into(),
+        elements: 6,
+        offset,
+        stride: stride.map(<[u64]>::to_vec),
+    };
+    let views = [
+        view("a", "0", 0, &[2, 3], None),
+        view("b.x", "1", 0, &[2], None),
+        view("b.y", "1", 2, &[4], None),
+        view("c", "2", 0, &[2, 3], Some(&[1, 2])),
+    ];
+    let storages = ["data/0", "data/1", "data/2"].map(|name| (name.to_owned(), &[3; 24][..]));
+    formats::archive("m", &formats::Pickle::new().tensors(&views).finish(), &storages)
+}
+
+/// A GGUF file.
+pub fn gguf() -> Vec<u8> {
+    let tensor = |name: &str, dtype, shape: &[u64], len| models::Tensor {
+        name: name.into(),
+        dtype,
+        shape: shape.to_vec(),
+        data: vec![3; len],
+    };
+    let tensors = [tensor("a", "F32", &[2, 3], 24), tensor("b", "Q8_0", &[1, 32], 34)];
+    formats::gguf(&tensors, "a model")
 }
 
 /// A seam table.

@@ -26,18 +26,13 @@ pub fn read(path: &Path) -> io::Result<Vec<Tensor>> {
     let bytes = std::fs::read(path)?;
     let header = Header::parse(&bytes, bytes.len() as u64)
         .ok_or_else(|| io::Error::other(format!("{} is no safetensors file", path.display())))?;
-    let part = |t: &ballast::chunk::safetensors::Tensor| {
+    let part = |t: &ballast::chunk::layout::Tensor| {
         let start = usize::try_from(t.offset).unwrap_or(usize::MAX);
         bytes[start..][..usize::try_from(t.len).unwrap_or(usize::MAX)].to_vec()
     };
     let tensors = header.tensors.iter();
     Ok(tensors
-        .map(|t| Tensor {
-            name: t.name.clone(),
-            dtype: t.dtype.word(),
-            shape: t.shape.clone(),
-            data: part(t),
-        })
+        .map(|t| Tensor { name: t.name.clone(), dtype: t.dtype, shape: t.shape.clone(), data: part(t) })
         .collect())
 }
 

@@ -41,7 +41,11 @@ fn words(c: &ConfigV1, features: Features, created: &str, keys: u64) -> Vec<(&'s
         ("compatible", features.compatible),
     ];
     let sets: Vec<String> = sets.iter().filter_map(|(word, set)| Features::names(word, *set, 0)).collect();
-    let tensors = if c.cutter_version >= 2 { "; models at their tensors" } else { "" };
+    let tensors = match c.cutter_version {
+        ..2 => "",
+        2 => "; safetensors at their tensors",
+        _ => "; models at their tensors",
+    };
     vec![
         ("created", created.to_owned()),
         ("format", FORMAT_VERSION.to_string()),

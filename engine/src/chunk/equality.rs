@@ -391,7 +391,7 @@ proptest! {
     ) {
         let len = u64::try_from(data.len()).unwrap();
         let regions = lay_out(&safetensors::Safetensors, &&data[..], len, &SMALL).unwrap();
-        prop_assert!(regions.iter().skip(1).all(|region| region.rule() == safetensors::TENSOR_RULE));
+        prop_assert!(regions.iter().skip(1).all(|region| region.rule() == layout::TENSOR_RULE));
         each_for_itself(&data, &regions, &sizes);
         // A tensor's cuts are its own, wherever it lies.
         let last = regions.last().unwrap();

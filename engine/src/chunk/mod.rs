@@ -17,7 +17,8 @@
 //! * Reading never needs any of this: a content list says where chunks end. To
 //!   change the rule costs deduplication against older snapshots, not data.
 //!
-//! Content of a known kind is looked at by its leading bytes only: [`safetensors`] so far.
+//! Content of a known kind is told by its leading bytes only: [`layout`] is the door to [`safetensors`], [`torch`],
+//! [`gguf`] and [`npy`].
 //!
 //! This room defines the section "Cutting" of `docs/format.md`; the parameters
 //! and both versions stand in the repository's config.
@@ -26,13 +27,19 @@ mod cutter;
 #[cfg(test)]
 mod equality;
 mod gear;
+pub mod gguf;
+pub mod layout;
+pub mod npy;
 mod parallel;
 mod params;
 mod region;
 pub mod safetensors;
 mod span;
+pub mod torch;
 
 pub use cutter::Cutter;
 pub use gear::{GearTable, TABLE_VERSION};
 pub use params::{CUTTER_VERSION, CutParams, MAX_CHUNK_LIMIT};
-pub use region::{Opaque, Policy, ReadAt, Region, Rule, Seams, check_regions, lay_out, regions_within};
+pub use region::{
+    Ahead, Opaque, Policy, ReadAt, Region, Rule, Seams, check_regions, lay_out, regions_within,
+};

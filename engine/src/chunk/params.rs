@@ -22,8 +22,8 @@ use crate::error::Malformed;
 
 /// Version of the cutting rule that new repositories get, kept in config. 1: keyed FastCDC as
 /// `docs/format.md` states it, over whole files. 2: the same, and the regions of safetensors
-/// files. A repository keeps the version it was made with.
-pub const CUTTER_VERSION: u16 = 2;
+/// files. 3: and those of torch archives, GGUF and NumPy's arrays. A repository keeps the version it was made with.
+pub const CUTTER_VERSION: u16 = 3;
 
 /// No chunk is longer, of whatever policy: a frame's plaintext ends here.
 pub const MAX_CHUNK_LIMIT: u32 = 16 << 20;
@@ -105,6 +105,7 @@ impl CutParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::layout::Format;
 
     fn params(min: u32, avg: u32, max: u32) -> CutParams {
         CutParams { version: CUTTER_VERSION, min, avg, max }
@@ -133,10 +134,13 @@ mod tests {
         ] {
             assert!(params(min, avg, max).validate().is_err(), "{min} {avg} {max}");
         }
-        for (version, known) in [(0, false), (1, true), (2, true), (3, false), (u16::MAX, false)] {
+        for (version, known) in [(0, false), (1, true), (2, true), (3, true), (4, false), (u16::MAX, false)] {
             let params = CutParams { version, ..CutParams::default() };
             assert_eq!(params.validate().is_ok(), known);
-            assert_eq!(params.sees_tensors(), version >= 2);
+            assert_eq!(params.sees(Format::Safetensors), version >= 2);
+            assert!(
+                [Format::Torch, Format::Gguf, Format::Npy].iter().all(|f| params.sees(*f) == (version >= 3))
+            );
         }
     }
 

@@ -79,6 +79,23 @@ impl ReadAt for &[u8] {
     }
 }
 
+/// Content of which the leading bytes are at hand: those are read from there, whatever the rest says by now.
+pub struct Ahead<'a> {
+    /// Leading bytes.
+    pub first: &'a [u8],
+    /// Reads the rest: fills what it is given from an offset on, and says how far. What cannot be
+    /// read is not there.
+    pub rest: &'a dyn Fn(u64, &mut [u8]) -> usize,
+}
+
+impl ReadAt for Ahead<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let known = self.first.read_at(offset, buf)?;
+        let rest = &mut buf[known..];
+        Ok(if rest.is_empty() { known } else { known + (self.rest)(offset + known as u64, rest) })
+    }
+}
+
 /// Finds the seams of one kind of content.
 pub trait Seams: Send + Sync {
     /// The regions of `data`, which is `len` bytes long, in ascending order and
@@ -208,6 +225,22 @@ mod tests {
             assert_eq!(lay_out(&Liar, &data, 4, &params).unwrap(), vec![region(0, 4)]);
         }
         assert_eq!(lay_out(&Opaque, &&b""[..], 0, &params).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn what_is_at_hand_is_not_read_again() {
+        let rest = |offset: u64, out: &mut [u8]| (&b"ABCDEF"[..]).read_at(offset, out).unwrap();
+        let ahead = Ahead { first: b"abc", rest: &rest };
+        let read = |offset, len| {
+            let mut out = vec![0; len];
+            let got = ahead.read_at(offset, &mut out).unwrap();
+            out.truncate(got);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            [read(0, 3), read(1, 4), read(3, 9), read(6, 1), read(2, 0)],
+            ["abc", "bcDE", "DEF", "", ""]
+        );
     }
 
     #[test]

@@ -9,13 +9,20 @@ use crate::format::wire::{Bytes, Extension, Record, seq};
 pub const LAYOUT_SAFETENSORS: u8 = 1;
 /// File layout that the seams were read from: SQLite pages.
 pub const LAYOUT_SQLITE: u8 = 2;
+/// File layout that the seams were read from: an archive of PyTorch.
+pub const LAYOUT_TORCH: u8 = 3;
+/// File layout that the seams were read from: GGUF.
+pub const LAYOUT_GGUF: u8 = 4;
+/// File layout that the seams were read from: one array of NumPy.
+pub const LAYOUT_NPY: u8 = 5;
 
 /// One part of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seam {
     /// Name of the tensor.
     pub name: Bytes,
-    /// Element type as its layout spells it: `BF16`, `F32`, …
+    /// Element type: safetensors' word for plain numbers (`BF16`, `F32`, …), ggml's name for quantised blocks (`Q8_0`),
+    /// nothing where it is not known.
     pub dtype: Bytes,
     /// Dimensions, outermost first.
     #[serde(deserialize_with = "seq")]
@@ -29,9 +36,9 @@ pub struct Seam {
 /// Plaintext of a seam table blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeamTableV1 {
-    /// [`LAYOUT_SAFETENSORS`] and the like.
+    /// [`LAYOUT_SAFETENSORS`], [`LAYOUT_TORCH`] and the like.
     pub layout: u8,
-    /// In order of offset.
+    /// In order of offset. Those of a torch archive may lie in one another.
     #[serde(deserialize_with = "seq")]
     pub seams: Vec<Seam>,
     /// For later versions.

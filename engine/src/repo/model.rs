@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
-use crate::chunk::safetensors::{self, Header};
+use crate::chunk::CutParams;
+use crate::chunk::layout::{self, Format};
 use crate::error::{Error, Result, printable};
-use crate::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
+use crate::format::seams::{LAYOUT_GGUF, LAYOUT_NPY, LAYOUT_SAFETENSORS, LAYOUT_TORCH, Seam, SeamTableV1};
 use crate::format::tree::{Node, NodeKind};
 use crate::format::wire;
 use crate::id::{BlobId, BlobKind};
@@ -80,24 +81,40 @@ fn table_inside(reader: &Reader, path: &[u8], node: &Node) -> Result<Option<Seam
         return Ok(None);
     }
     let file = ContentAt::open(reader, path, node)?;
-    let header = match Header::read(&file, file.len()) {
-        Ok(header) => header,
+    match layout::look(&file, file.len(), &CutParams::default()) {
+        Ok(model) => Ok(model.map(table_from)),
         // Its beginning is gone for good; `ls` and `dump` say so.
-        Err(Error::Lost { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let seam = |tensor: safetensors::Tensor| Seam {
+        Err(Error::Lost { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What seam tables call the formats.
+const LAYOUTS: [(u8, Format); 4] = [
+    (LAYOUT_SAFETENSORS, Format::Safetensors),
+    (LAYOUT_TORCH, Format::Torch),
+    (LAYOUT_GGUF, Format::Gguf),
+    (LAYOUT_NPY, Format::Npy),
+];
+
+/// The format that a seam table means.
+pub fn format_of(table: &SeamTableV1) -> Option<Format> {
+    LAYOUTS.iter().find(|(number, _)| *number == table.layout).map(|(_, format)| *format)
+}
+
+/// The seam table of a model. It is within its limit: one of safetensors is shorter than the header, where
+/// an entry takes at least 40 bytes of punctuation and words beside name and shape, those of other formats are
+/// weighed ([`layout::find`]).
+pub fn table_from(model: layout::Model) -> SeamTableV1 {
+    let seam = |tensor: layout::Tensor| Seam {
         name: tensor.name.into_bytes().into(),
-        dtype: tensor.dtype.word().as_bytes().into(),
+        dtype: tensor.dtype.as_bytes().into(),
         shape: tensor.shape,
         offset: tensor.offset,
         len: tensor.len,
     };
-    Ok(header.map(|header| SeamTableV1 {
-        layout: LAYOUT_SAFETENSORS,
-        seams: header.tensors.into_iter().map(seam).collect(),
-        extensions: Vec::new(),
-    }))
+    let layout = LAYOUTS.iter().find(|(_, format)| *format == model.format).map_or(0, |known| known.0);
+    SeamTableV1 { layout, seams: model.tensors.into_iter().map(seam).collect(), extensions: Vec::new() }
 }
 
 /// Is a file of this name an index of shards?
@@ -118,9 +135,16 @@ impl Model {
     /// # Errors
     /// [`Error::Usage`] where there is no model; those of reading.
     pub fn find(reader: &Reader, root: BlobId, path: &[u8]) -> Result<Self> {
-        let Found { path, node, tree } = lookup::resolve(reader, root, path, LastLink::Follow)?;
+        let mut found = lookup::resolve(reader, root, path, LastLink::Keep)?;
+        if found.node.as_ref().is_some_and(|node| node.kind == NodeKind::Symlink) {
+            let target = lookup::resolve(reader, root, path, LastLink::Follow)?;
+            // A link to a file keeps its own name: what it leads to may have none to go by, as in the caches of hubs.
+            let path = if target.tree.is_some() { target.path } else { found.path };
+            found = Found { path, ..target };
+        }
+        let Found { path, node, tree } = found;
         match (node, tree) {
-            (_, Some(tree)) => Self::in_directory(reader, root, &path, &reader.tree(tree)?),
+            (_, Some(tree)) => Self::in_directory(reader, root, &path, reader.tree(tree)?),
             (Some(node), None) => match Self::named(reader, root, &path, &node)? {
                 Some(model) => Ok(model),
                 None => Err(Error::Usage(format!(
@@ -161,21 +185,34 @@ impl Model {
         (!model.tensors.is_empty()).then_some(model)
     }
 
-    fn in_directory(reader: &Reader, root: BlobId, path: &[u8], nodes: &[Node]) -> Result<Self> {
-        let files = || nodes.iter().filter(|node| node.kind == NodeKind::File);
-        let mut likely: Vec<&Node> = files().filter(|node| is_index(&node.name)).collect();
-        if likely.is_empty() {
-            likely = files().filter(|node| node.seams.is_some()).collect();
+    fn in_directory(reader: &Reader, root: BlobId, path: &[u8], nodes: Vec<Node>) -> Result<Self> {
+        let mut files = Vec::new();
+        let mut links = 0;
+        for node in nodes {
+            let at = join(path, &node.name);
+            match node.kind {
+                NodeKind::File => files.push((at, node)),
+                NodeKind::Symlink if links < MAX_SHARDS => {
+                    links += 1;
+                    // One that leads nowhere, or out of the snapshot, is no model.
+                    let target = lookup::resolve(reader, root, &at, LastLink::Follow).ok();
+                    let target = target.and_then(|found| found.node).filter(|node| node.kind == NodeKind::File);
+                    files.extend(target.map(|target| (at, target)));
+                }
+                _ => {}
+            }
         }
+        let indexes = files.iter().any(|(at, _)| is_index(at));
+        files.retain(|(at, node)| if indexes { is_index(at) } else { node.seams.is_some() });
         let here = printable(path);
-        match likely[..] {
+        match &files[..] {
             [] => Err(Error::Usage(format!("{here} holds no model directly: name a file, or its directory"))),
-            [node] => Self::of_node(reader, root, &join(path, &node.name), node)?
+            [(at, node)] => Self::of_node(reader, root, at, node)?
                 .ok_or_else(|| Error::Usage(format!("{here} holds no tensors"))),
-            [a, b, ..] => Err(Error::Usage(format!(
+            [(a, _), (b, _), ..] => Err(Error::Usage(format!(
                 "{here} holds several models: name one, {} or {}",
-                printable(&a.name),
-                printable(&b.name)
+                printable(a),
+                printable(b)
             ))),
         }
     }

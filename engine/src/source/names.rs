@@ -14,8 +14,8 @@ use crate::source::Patterns;
 /// [`Error::NotFound`] if a pattern fits none; [`Error::Usage`] if it cannot be meant. `of` says in both whose names
 /// they are.
 pub fn choose(names: &[&[u8]], patterns: &[String], of: &[u8]) -> Result<Vec<usize>> {
-    let mut chosen = vec![patterns.first().is_none_or(|first| first.starts_with('!')); names.len()];
-    for pattern in patterns {
+    let mut chosen = vec![patterns.is_empty(); names.len()];
+    for (number, pattern) in patterns.iter().enumerate() {
         let fits = fitting(names, pattern)?;
         let (fits, verdict) = match pattern.strip_prefix('!') {
             Some(body) if fits.is_empty() => (fitting(names, body)?, false),
@@ -24,6 +24,9 @@ pub fn choose(names: &[&[u8]], patterns: &[String], of: &[u8]) -> Result<Vec<usi
         if fits.is_empty() {
             let what = format!("tensor {} in {}", printable(pattern.as_bytes()), printable(of));
             return Err(Error::NotFound { what });
+        }
+        if number == 0 && !verdict {
+            chosen.fill(true);
         }
         fits.into_iter().for_each(|number| chosen[number] = verdict);
     }

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use ballast::chunk::safetensors::{self, Header};
+use ballast::chunk::layout;
+use ballast::chunk::safetensors::Header;
 use ballast::codec::{Element, Hint};
 use ballast::id::BlobRef;
 use ballast::repo::renew::{OldLists, OldTree};
@@ -37,12 +38,12 @@ impl Past {
         bytes: &[u8],
     ) -> Result<Vec<Entry>> {
         let size = bytes.len() as u64;
-        let layout = safetensors::lay_out(bytes, size, builder.cutter.params());
+        let layout = layout::find(bytes, &bytes, size, builder.cutter.params());
         let ends = match &layout {
-            Some((_, regions)) => builder.cutter.cut_regions_alone(bytes, 0, regions),
+            Some(model) => builder.cutter.cut_regions_alone(bytes, 0, &model.regions),
             None => builder.cutter.cut_all(bytes),
         };
-        let element = layout.map_or(Element::Unknown, |(header, _)| element(&header));
+        let element = layout.map_or(Element::Unknown, |model| element(&model));
         let older = self.contents.entry(path.to_vec()).or_default();
         let (mut entries, mut start) = (Vec::new(), 0);
         for end in ends {
@@ -111,8 +112,8 @@ fn stretch(old: &[Entry], offset: usize, len: usize) -> Option<SourceRef> {
     Some(SourceRef { blobs, offset: u32::try_from(from).unwrap(), len: u32::try_from(len).unwrap() })
 }
 
-fn element(header: &Header) -> Element {
-    match header.tensors[0].dtype.word() {
+fn element(model: &layout::Model) -> Element {
+    match model.tensors[0].dtype {
         "BF16" => Element::Bf16,
         "F16" => Element::F16,
         "F32" => Element::F32,
@@ -128,7 +129,7 @@ fn tensor(name: &[u8], dtype: &'static str, width: usize, data: Vec<u8>) -> Item
     let header = Header::parse(&bytes, bytes.len() as u64).unwrap();
     let seams = header.tensors.into_iter().map(|t| Seam {
         name: t.name.into_bytes().into(),
-        dtype: t.dtype.word().as_bytes().into(),
+        dtype: t.dtype.as_bytes().into(),
         shape: t.shape,
         offset: t.offset,
         len: t.len,

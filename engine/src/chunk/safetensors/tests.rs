@@ -1,5 +1,5 @@
 use super::*;
-use crate::chunk::{Opaque, check_regions, lay_out};
+use crate::chunk::{CutParams, Opaque, Policy, check_regions, lay_out};
 
 /// A file with this header and `data` bytes of tensors.
 fn file(json: &str, data: usize) -> Vec<u8> {
@@ -45,8 +45,7 @@ fn tensors_are_found_where_they_are() {
         52,
     );
     let at = header.len;
-    let places: Vec<_> =
-        header.tensors.iter().map(|t| (&*t.name, t.dtype.word(), t.offset - at, t.len)).collect();
+    let places: Vec<_> = header.tensors.iter().map(|t| (&*t.name, t.dtype, t.offset - at, t.len)).collect();
     assert_eq!(places, [("a", "BF16", 0, 48), ("none", "I64", 48, 0), ("b", "F32", 48, 4)]);
     assert_eq!(header.tensors[0].shape, [2, 3, 4]);
     let region = |start, len, grid| Region { start, len, grid, policy: Policy::Cdc };

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{refused, say_marks};
 use crate::chunk::ReadAt;
-use crate::chunk::safetensors::{Dtype, MAX_HEADER_BYTES};
+use crate::chunk::layout::MAX_HEADER_BYTES;
+use crate::chunk::safetensors::Dtype;
 use crate::error::{Error, Problem, Result, printable};
 use crate::format::seams::LAYOUT_SAFETENSORS;
 use crate::id::SnapshotId;

@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, OnceLock};
 
 use super::elements::{grid_of, hint_of};
-use super::kin::{Kin, OLDER, Version};
+use super::kin::{Kin, OLDER, Version, total};
 use super::parent::ParentSnapshot;
 use crate::codec;
 use crate::format::delta::stretch;
@@ -139,7 +139,7 @@ impl<'a> Ancestry<'a> {
         let own = before.filter(|node| self.named.is_none() && node.kind == NodeKind::File);
         if let Some(node) = own
             && let Some(version) = Version::of(node, self.reader)
-            && version.matched(seams) * 2 >= total(seams)
+            && version.matched(seams) >= total(seams.iter()).div_ceil(2)
         {
             let origin = Origin { at: self.parent_at(), path: path.to_vec(), content: node.content.clone() };
             return Some(Kin::new(self, seams.to_vec(), version, origin));
@@ -151,7 +151,7 @@ impl<'a> Ancestry<'a> {
         }
         let mut best = self.likeliest(path, seams);
         let most = best.iter().map(|candidate| candidate.bytes).max().unwrap_or(0);
-        best.retain(|candidate| candidate.bytes > 0 && candidate.bytes * 2 >= most);
+        best.retain(|candidate| candidate.bytes > 0 && candidate.bytes >= most.div_ceil(2));
         let Candidate { origin, version, .. } = match best.len() {
             0 => return None,
             1 => best.pop()?,
@@ -166,7 +166,8 @@ impl<'a> Ancestry<'a> {
         let models = self.models();
         let own: Vec<(u64, u64)> = seams.iter().map(|seam| (key(seam), seam.len)).collect();
         let common = |keys: &Vec<u64>| -> u64 {
-            own.iter().filter(|(key, _)| keys.binary_search(key).is_ok()).map(|(_, len)| len).sum()
+            let common = own.iter().filter(|(key, _)| keys.binary_search(key).is_ok());
+            common.fold(0, |sum, (_, len)| sum.saturating_add(*len))
         };
         let common: Vec<u64> = models.keys.iter().map(common).collect();
         let mut ranked: Vec<_> = models
@@ -395,8 +396,4 @@ fn sample<'s>(candidates: &[Candidate], seams: &'s [Seam], at_hand: u64) -> Vec<
 pub(super) fn alike(a: &[u8], b: &[u8]) -> usize {
     let (a, b) = (a.rsplit(|c| *c == b'/'), b.rsplit(|c| *c == b'/'));
     a.zip(b).take_while(|(a, b)| a == b).count()
-}
-
-fn total(seams: &[Seam]) -> u64 {
-    seams.iter().map(|seam| seam.len).sum()
 }

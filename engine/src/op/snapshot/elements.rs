@@ -3,16 +3,24 @@
 use crate::codec::{BlockType, Element, Hint};
 use crate::format::seams::Seam;
 
-/// The tensor that holds a byte of a file; the seams are in the order of their offsets.
-pub fn seam_at(seams: &[Seam], offset: u64) -> Option<&Seam> {
+/// Seams before a byte that are looked at for one that holds it: parts of a tensor, and other names of it.
+const LOOKED_AT: usize = 64;
+
+/// The tensor that holds a byte of a file, by all of its names; of tensors in each other the innermost. Seams are in the
+/// order of a seam table: by offset, longer ones first, so that names for the same bytes stand together.
+pub fn seams_at(seams: &[Seam], offset: u64) -> &[Seam] {
     let after = seams.partition_point(|seam| seam.offset <= offset);
-    let before = seams[..after].iter().rev();
-    before.into_iter().find(|seam| seam.len > 0).filter(|seam| offset < seam.offset.saturating_add(seam.len))
+    let near = &seams[after.saturating_sub(LOOKED_AT)..after];
+    let holds = |seam: &Seam| seam.len > 0 && offset < seam.offset.saturating_add(seam.len);
+    let Some(last) = near.iter().rposition(holds) else { return &[] };
+    let place = |seam: &Seam| (seam.offset, seam.len);
+    let names = near[..last].iter().rev().take_while(|seam| place(seam) == place(&near[last])).count();
+    &near[last - names..=last]
 }
 
 /// What the chunk at `offset` of a file is. A chunk of blocks that begins within one is not known.
 pub fn hint_at(seams: &[Seam], offset: u64) -> Hint {
-    seam_at(seams, offset).map_or(Hint::NONE, |seam| hint_of(seam, offset - seam.offset))
+    seams_at(seams, offset).first().map_or(Hint::NONE, |seam| hint_of(seam, offset - seam.offset))
 }
 
 /// What the bytes `within` a tensor are.
@@ -64,5 +72,24 @@ mod tests {
         assert_eq!([19, 51, 53, 85, 90].map(of), [Element::Unknown; 5], "within a block, or no known word");
         assert_eq!(hint_at(&[], 0), Hint::NONE);
         assert_eq!(hint_at(&[seam("F32", u64::MAX, u64::MAX)], u64::MAX).element, Element::Unknown);
+    }
+    #[test]
+    fn the_innermost_tensor_holds_a_byte_by_all_its_names() {
+        let named = |name: &str, offset, len| Seam { name: name.as_bytes().into(), ..seam("F32", offset, len) };
+        let seams = [
+            named("whole", 0, 100),
+            named("a", 10, 20),
+            named("b", 10, 20),
+            named("none", 10, 0),
+            named("part", 40, 8),
+        ];
+        let at = |offset| -> Vec<String> {
+            let found = seams_at(&seams, offset).iter();
+            found.map(|seam| String::from_utf8_lossy(&seam.name).into_owned()).collect()
+        };
+        assert_eq!([at(0), at(30), at(99)], [["whole"], ["whole"], ["whole"]]);
+        assert_eq!(at(12), ["a", "b"]);
+        assert_eq!(at(47), ["part"]);
+        assert!(at(100).is_empty() && seams_at(&[], 3).is_empty());
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Cuts never depend on it: it only says which older blobs cover the same stretch. Of a model that is
 //! the same stretch of the same tensor (name and type, and shape but for the first dimension, so
-//! that a grown vocabulary keeps its rows), wherever it lies now; of any other file the same
-//! stretch of the file.
+//! that a grown vocabulary keeps its rows), wherever it lies now, under any of its names
+//! where several are the same bytes; of any other file the same stretch of the file.
 //!
 //! Chains stay short: a source of height [`MAX_HEIGHT`] is not built upon. Then the root of the chain
 //! serves, the newest older version that stands alone, if a quarter is still saved by it; else
@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::ancestry::{Ancestry, Origin};
-use super::elements::{hint_at, seam_at};
+use super::elements::{hint_at, seams_at};
 use crate::error::Result;
 use crate::format::content::Entry;
 use crate::format::seams::Seam;
@@ -69,7 +69,7 @@ impl Version {
 
     /// Bytes of tensors that it has too.
     pub fn matched(&self, seams: &[Seam]) -> u64 {
-        seams.iter().filter(|seam| self.tensor(seam).is_some()).map(|seam| seam.len).sum()
+        total(seams.iter().filter(|seam| self.tensor(seam).is_some()))
     }
 
     /// Where it has the tensor: offset and length.
@@ -107,6 +107,7 @@ impl Version {
 /// The older versions of one file that is being stored.
 pub struct Kin<'a> {
     ancestry: &'a Ancestry<'a>,
+    /// Those that do not begin inside the one before, and others that are the same bytes.
     seams: Vec<Seam>,
     newest: Version,
     origin: Origin,
@@ -118,7 +119,16 @@ pub struct Kin<'a> {
 
 impl<'a> Kin<'a> {
     /// `newest` is what the file is compared with first, `seams` are the file's own.
-    pub fn new(ancestry: &'a Ancestry<'a>, seams: Vec<Seam>, newest: Version, origin: Origin) -> Self {
+    pub fn new(ancestry: &'a Ancestry<'a>, mut seams: Vec<Seam>, newest: Version, origin: Origin) -> Self {
+        let mut last = (0, 0);
+        seams.retain(|seam| {
+            let place = (seam.offset, seam.len);
+            let outer = seam.len > 0 && (place == last || seam.offset >= last.0 + last.1);
+            if outer {
+                last = place;
+            }
+            outer
+        });
         Self {
             ancestry,
             seams,
@@ -135,12 +145,12 @@ impl<'a> Kin<'a> {
     pub fn store(&self, session: &Session, plain: &[u8], offset: u64) -> Result<BlobId> {
         let misses = self.misses.load(Ordering::Relaxed);
         let hopeless = misses >= MANY_MISSES && !misses.is_multiple_of(STILL_TRIED);
-        let seam = seam_at(&self.seams, offset);
+        let seams = seams_at(&self.seams, offset);
         let hint = hint_at(&self.seams, offset);
         let near = if plain.len() < LEAST_BYTES || hopeless {
             None
         } else {
-            self.stretch(&self.newest, seam, offset, plain.len() as u64)
+            self.stretch(&self.newest, seams, offset, plain.len() as u64)
         };
         let Some(near) = near else {
             if hopeless {
@@ -156,7 +166,7 @@ impl<'a> Kin<'a> {
                 sources.push(near);
                 if self.is_second_worth_it() {
                     let second =
-                        self.older().first().and_then(|v| self.stretch(v, seam, offset, plain.len() as u64));
+                        self.older().first().and_then(|v| self.stretch(v, seams, offset, plain.len() as u64));
                     if let Some(second) = second
                         && session.height(&second)?.is_some_and(|height| height < MAX_HEIGHT)
                     {
@@ -167,7 +177,7 @@ impl<'a> Kin<'a> {
             Some(_) => {
                 least_gain = 25;
                 for version in self.older() {
-                    if let Some(root) = self.stretch(version, seam, offset, plain.len() as u64)
+                    if let Some(root) = self.stretch(version, seams, offset, plain.len() as u64)
                         && session.height(&root)? == Some(0)
                     {
                         sources.push(root);
@@ -202,14 +212,19 @@ impl<'a> Kin<'a> {
     }
 
     /// The same stretch of another version.
-    fn stretch(&self, version: &Version, seam: Option<&Seam>, offset: u64, len: u64) -> Option<SourceRef> {
-        match seam {
+    fn stretch(&self, version: &Version, seams: &[Seam], offset: u64, len: u64) -> Option<SourceRef> {
+        match seams.first() {
             Some(seam) => {
-                let (start, old_len) = version.tensor(seam)?;
+                let (start, old_len) = seams.iter().find_map(|seam| version.tensor(seam))?;
                 let within = offset - seam.offset;
                 version.stretch(start.checked_add(within)?, len.min(old_len.checked_sub(within)?))
             }
             None => version.stretch(offset, len.min(version.len().checked_sub(offset)?)),
         }
     }
+}
+
+/// Bytes of tensors, those with several names counted as often.
+pub fn total<'s>(seams: impl Iterator<Item = &'s Seam>) -> u64 {
+    seams.fold(0, |sum: u64, seam| sum.saturating_add(seam.len))
 }

@@ -15,7 +15,7 @@ use super::elements::hint_at;
 use super::kin::LEAST_BYTES;
 use super::seams::Layout;
 use super::tally::Compared;
-use crate::chunk::Cutter;
+use crate::chunk::{Ahead, Cutter};
 use crate::error::{Error, Problem, ProblemKind, Result};
 use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::{
@@ -113,6 +113,18 @@ impl Tools<'_> {
         limit::by_pieces(self.read_limit, out.len(), |range| {
             source.read_at(offset + range.start as u64, &mut out[range])
         })
+    }
+
+    /// How a file is laid out that begins with `first`, all of it or [`super::seams::ENOUGH_BYTES`].
+    pub fn layout(&self, at: &At, source: &Source, first: &[u8]) -> Result<Layout> {
+        let rest = |offset: u64, out: &mut [u8]| match source {
+            // Read once, from front to end.
+            Source::Stream(_) => 0,
+            // What keeps it from being read here is said when it is read to be stored.
+            _ => self.read_at(at, source, offset, out).unwrap_or(0),
+        };
+        let content = Ahead { first, rest: &rest };
+        Layout::of(first, &content, source.size(), self.cutter.params(), self.session)
     }
 }
 
@@ -278,7 +290,7 @@ fn read_whole(
             continue;
         }
         if offset == 0 {
-            layout = Layout::of(data, source.size(), tools.cutter.params(), tools.session)?;
+            layout = tools.layout(&file.at, &source, data)?;
         }
         if offset == 0 && data.len() >= LEAST_BYTES {
             let path = file.at.path().as_os_str().as_bytes();

@@ -2,18 +2,19 @@
 //!
 //! The layout is taken from the very bytes that are stored: of the first window, or of the
 //! whole small file. So it is a function of the content even of a file that changes while it is
-//! read. A header that does not lie whole in the first stretch of data has none (a hole is
-//! zeros, which no header holds). A hole ends a region; what of it lies behind the hole is a
+//! read, but for an archive of PyTorch, whose directory is read ahead from its end; changed in between, that
+//! may name other places than what is stored has, and costs deduplication. A header that does not lie whole in the
+//! first stretch of data has none (a hole is zeros, which no header holds). A hole ends a region; what of it lies behind the hole is a
 //! region of its own.
 
-use crate::chunk::safetensors::{self, Header, MAX_HEADER_BYTES};
-use crate::chunk::{CutParams, Opaque, Region, check_regions, regions_within};
+use crate::chunk::layout::{self, MAX_HEADER_BYTES};
+use crate::chunk::{CutParams, Opaque, ReadAt, Region, check_regions, regions_within};
 use crate::error::Result;
-use crate::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
+use crate::format::seams::Seam;
 use crate::format::tree::Node;
 use crate::format::wire;
 use crate::id::{BlobId, BlobKind};
-use crate::repo::model::table_of;
+use crate::repo::model::{format_of, table_from, table_of};
 use crate::repo::reader::Reader;
 use crate::repo::session::Session;
 
@@ -31,13 +32,20 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Of a file of `size` bytes that begins with `first`: all of it, or [`ENOUGH_BYTES`].
-    /// Stores the seam table.
-    pub fn of(first: &[u8], size: u64, params: &CutParams, session: &Session) -> Result<Self> {
-        let Some((header, regions)) = safetensors::lay_out(first, size, params) else {
+    /// Of a file of `size` bytes that begins with `first`: all of it, or [`ENOUGH_BYTES`]; `content` is the
+    /// file. Stores the seam table.
+    pub fn of(
+        first: &[u8],
+        content: &dyn ReadAt,
+        size: u64,
+        params: &CutParams,
+        session: &Session,
+    ) -> Result<Self> {
+        let Some(mut model) = layout::find(first, content, size, params) else {
             return Ok(Self::opaque(size));
         };
-        let table = table(header);
+        let regions = std::mem::take(&mut model.regions);
+        let table = table_from(model);
         let id = session.store(BlobKind::Seams, &wire::encode(&table))?.id;
         Ok(Self { regions, table: Some(id), seams: table.seams })
     }
@@ -52,10 +60,9 @@ impl Layout {
     pub fn of_node(node: &Node, params: &CutParams, reader: &Reader) -> Option<Self> {
         let Some(id) = node.seams else { return Some(Self::opaque(node.size)) };
         let table = table_of(node, reader).ok().flatten()?;
-        if table.layout != LAYOUT_SAFETENSORS || !params.sees_tensors() {
-            return None;
-        }
-        let regions = safetensors::regions(table.seams.iter().map(|seam| (seam.offset, seam.len)));
+        let format = format_of(&table).filter(|format| params.sees(*format))?;
+        let places = table.seams.iter().map(|seam| (seam.offset, seam.len, &seam.dtype[..]));
+        let regions = layout::regions(format, places, node.size);
         check_regions(&regions, node.size, params).ok()?;
         Some(Self { regions, table: Some(id), seams: Vec::new() })
     }
@@ -69,18 +76,4 @@ impl Layout {
     pub fn within(&self, offset: u64, len: u64) -> Vec<Region> {
         regions_within(&self.regions, offset, len)
     }
-}
-
-/// A header as a seam table. It is shorter than the header, and so within its limit: an entry there takes at
-/// least 40 bytes of punctuation and words, where one here takes at most 31 beside name and
-/// shape, and those are no shorter there.
-fn table(header: Header) -> SeamTableV1 {
-    let seams = header.tensors.into_iter().map(|tensor| Seam {
-        name: tensor.name.into_bytes().into(),
-        dtype: tensor.dtype.word().as_bytes().into(),
-        shape: tensor.shape,
-        offset: tensor.offset,
-        len: tensor.len,
-    });
-    SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams: seams.collect(), extensions: Vec::new() }
 }

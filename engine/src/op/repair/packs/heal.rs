@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::chunk::safetensors::{self, MAX_HEADER_BYTES};
-use crate::chunk::{Cutter, Opaque, Region, regions_within};
+use crate::chunk::layout::{self, MAX_HEADER_BYTES};
+use crate::chunk::{Ahead, Cutter, Opaque, Region, regions_within};
 use crate::error::{Problem, Result};
 use crate::id::{BlobId, BlobKind, BlobRef};
 use crate::op::repair::packs::{PacksOptions, View};
@@ -171,14 +171,15 @@ impl Search<'_> {
             };
             self.progress.advance(0, got as u64);
             let filled = held + got;
-            if offset == 0
-                && start == 0
-                && held == 0
-                && let Some((_, tensors)) =
-                    safetensors::lay_out(&buffer[..filled], file.size(), self.cutter.params())
-            {
-                self.layout = tensors;
-                regions = regions_within(&self.layout, offset, len);
+            if offset == 0 && start == 0 && held == 0 {
+                let first = &buffer[..filled];
+                let rest = |offset: u64, out: &mut [u8]| file.read_at(offset, out).unwrap_or(0);
+                let content = Ahead { first, rest: &rest };
+                let found = layout::find(first, &content, file.size(), self.cutter.params());
+                if let Some(model) = found {
+                    self.layout = model.regions;
+                    regions = regions_within(&self.layout, offset, len);
+                }
             }
             let cuts = self.cutter.cut_regions(&buffer[..filled], offset + start, &regions);
             self.chunks(&buffer[..filled], &cuts)?;

@@ -5,7 +5,7 @@
 //! Memory: [`WINDOWS`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
 //! file is; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
 //! tensor, and while its header is made into a seam table up to 90 MiB at the limits of
-//! [`crate::chunk::safetensors`] (2 MiB for a thousand tensors); what [`super::kin`] keeps of older
+//! [`crate::chunk::safetensors`], 130 MiB at those of [`crate::chunk::torch`] (2 MiB for a thousand tensors); what [`super::kin`] keeps of older
 //! versions, and the bases that workers read. The one thread that reads
 //! sees one sequential pass; each byte is copied once out of the file, and what follows the
 //! last cut once more, to the next window.
@@ -265,8 +265,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                 if !large.source.is_stream() {
                     large.live = reading::live_bytes(self.tools, &large.file.at, &buffer[..fresh.min(100)]);
                 }
-                large.layout =
-                    Layout::of(&buffer[..fresh], large.source.size(), cutter.params(), self.tools.session)?;
+                large.layout = self.tools.layout(&large.file.at, &large.source, &buffer[..fresh])?;
                 regions = large.layout.within(offset, len);
                 let (path, seams) = (large.file.at.path().as_os_str().as_bytes(), &large.layout.seams);
                 *kin = self.tools.ancestry.kin(path, before.node, seams, &buffer[..fresh]).map(Arc::new);
