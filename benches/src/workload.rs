@@ -39,7 +39,9 @@ fn main() -> ExitCode {
     let (Some(kind), Some(path), Some(bytes), Some(seed)) =
         (arguments.first(), arguments.get(1), number(2), number(3))
     else {
-        eprintln!("usage: workload model|noise PATH BYTES SEED [FROZEN_SEED] | tuned PATH FROM SEED | sharded DIR FROM");
+        eprintln!(
+            "usage: workload model|noise PATH BYTES SEED [FROZEN_SEED] | tuned PATH FROM SEED | sharded DIR FROM"
+        );
         return ExitCode::from(2);
     };
     let bytes = usize::try_from(bytes).unwrap_or(0);

@@ -196,7 +196,8 @@ impl Model {
                     links += 1;
                     // One that leads nowhere, or out of the snapshot, is no model.
                     let target = lookup::resolve(reader, root, &at, LastLink::Follow).ok();
-                    let target = target.and_then(|found| found.node).filter(|node| node.kind == NodeKind::File);
+                    let target =
+                        target.and_then(|found| found.node).filter(|node| node.kind == NodeKind::File);
                     files.extend(target.map(|target| (at, target)));
                 }
                 _ => {}

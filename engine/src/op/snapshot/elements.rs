@@ -75,7 +75,8 @@ mod tests {
     }
     #[test]
     fn the_innermost_tensor_holds_a_byte_by_all_its_names() {
-        let named = |name: &str, offset, len| Seam { name: name.as_bytes().into(), ..seam("F32", offset, len) };
+        let named =
+            |name: &str, offset, len| Seam { name: name.as_bytes().into(), ..seam("F32", offset, len) };
         let seams = [
             named("whole", 0, 100),
             named("a", 10, 20),
