@@ -76,7 +76,7 @@ Examples:
   ballast dump latest:/srv/models --archive tar | ssh host tar -x -C /srv/models
   ballast dump latest --archive zip > all.zip
   ballast dump latest:/srv/models/llama --tensor lm_head.weight > head.raw
-  ballast dump latest:/srv/models/llama --tensor 'model.layers.0.*' \
+  ballast dump latest:/srv/models/llama --tensor 'model.layers.0.*' \\
       --as safetensors > layer-0.safetensors
 
 With --json the report goes to standard error, because standard output is the

@@ -178,10 +178,12 @@ impl Model<'_> {
         let names: BTreeSet<String> = merged.keys().cloned().collect();
         let mut trouble = false;
         for (name, mut same) in merged {
+            same.retain(|(path, _)| !self.asked.is_excluded(path));
+            // A directory that nothing is wanted of may still be where a stranger would be.
+            let dirs = dirs(&same);
             same.retain(|(path, thing)| self.is_wanted(path, thing));
             let Some((_, first)) = same.first().cloned() else { continue };
-            let dirs = dirs(&same);
-            if dirs.is_empty() {
+            if !matches!(first, Thing::Dir(..)) {
                 trouble |= !self.leaf(target, &name, parts, first);
             } else {
                 // Its own metadata decide: those of the first part that is wanted itself.
