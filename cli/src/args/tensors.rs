@@ -9,9 +9,8 @@ use super::LookArgs;
 const TENSORS: &str = "\
 Examples:
   ballast tensors latest:/srv/models/llama/model.safetensors
-  ballast tensors latest:/srv/models/llama       the model in a directory, of one
-                                                 file or of the shards of its
-                                                 index
+  ballast tensors latest:/srv/models/llama   the model in a directory: one
+                                             file, or the shards of an index
   ballast tensors @7d:/srv/adapters/lora.safetensors '*.lora_A.*' --sort size
   ballast tensors --json latest:/srv/models/llama | jq -r .name
 
