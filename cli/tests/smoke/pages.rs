@@ -180,19 +180,47 @@ fn model_folders() {
 #[test]
 fn tensors_of_a_model() {
     let world = World::of("recipes.md");
-    let header = br#"{"lm_head.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
-        "model.layers.0.q_proj.weight":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#;
-    let model = [&(header.len() as u64).to_le_bytes()[..], header, b"12345678abcd"].concat();
-    world.put("srv/models/llama/model.safetensors", &model);
+    world.put("srv/models/llama/model.safetensors", &tiny_model(1.0, 2.0));
     told(&world.shell("ballast -q snapshot --init /srv/models"), "a model");
     let listed = world.run("tensors");
     assert!(listed.contains("model.layers.0.q_proj.weight  F32   [1]     4 B     4 B"), "{listed}");
     assert!(listed.contains("1 tensor of 2 in 1 file"), "{listed}");
-    assert_eq!(world.read("tmp/head.raw"), b"12345678");
-    assert!(world.read("tmp/layer-0.safetensors").ends_with(b"abcd"));
+    assert_eq!(world.read("tmp/head.raw"), [1.0_f32.to_le_bytes(); 2].concat());
+    assert!(world.read("tmp/layer-0.safetensors").ends_with(&2.0_f32.to_le_bytes()));
     let both = world.shell("ballast dump latest:/srv/models/llama --tensor '*weight'");
     let words = String::from_utf8_lossy(&both.stderr).into_owned();
     assert!(both.stdout.is_empty() && words.contains("2 tensors fit") && words.contains("--as"), "{words}");
+}
+
+/// A safetensors file of two tensors.
+fn tiny_model(head: f32, layer: f32) -> Vec<u8> {
+    let header = br#"{"lm_head.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+        "model.layers.0.q_proj.weight":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#;
+    let numbers = [head, head, layer].map(f32::to_le_bytes).concat();
+    [&(header.len() as u64).to_le_bytes()[..], header, &numbers].concat()
+}
+
+#[test]
+fn working_with_models() {
+    let world = World::of("working-with-models.md");
+    world.put("srv/models/base/model.safetensors", &tiny_model(1.0, 1.0));
+    world.put("srv/models/chat/model.safetensors", &tiny_model(1.0, 1.5));
+    world.put("srv/models/adapters/2026-03-01/adapter_model.safetensors", &tiny_model(3.0, 3.0));
+    told(&world.shell("ballast -q snapshot --init /srv/models"), "last week");
+    world.put("srv/models/chat/model.safetensors", &tiny_model(1.0, 1.75));
+    world.put("srv/models/adapters/2026-03-08/adapter_model.safetensors", &tiny_model(3.0, 4.0));
+    let told_of = world.run("week");
+    assert!(told_of.contains("model.layers.0") && told_of.contains("2.50e-1"), "{told_of}");
+    assert!(String::from_utf8(world.read("tmp/weeks.svg")).unwrap().contains("</svg>"));
+    let listed = world.run("tensors");
+    assert!(listed.contains("model.layers.0.q_proj.weight  F32   [1]"), "{listed}");
+    assert_eq!(world.read("tmp/head.raw"), [1.0_f32.to_le_bytes(); 2].concat());
+    assert!(world.read("tmp/layer-0.safetensors").ends_with(&1.75_f32.to_le_bytes()));
+    let asked = world.run("asking");
+    assert!(asked.contains("lm_head.weight") && asked.contains("7.50e-1"), "{asked}");
+    let adapters = world.run("adapters");
+    assert!(adapters.contains("2026-03-08/adapter_model.safetensors"), "{adapters}");
+    assert!(adapters.contains("1 identical, 1 changed"), "{adapters}");
 }
 
 #[test]
