@@ -13,7 +13,7 @@ use ballast::format::wire;
 use ballast::id::{BlobKind, ObjectKind, SessionId, SnapshotId};
 use ballast::op::dump::{self, TensorFormat, TensorOptions};
 use ballast::op::tensors::{self, TensorsOptions, TensorsReport};
-use ballast::op::{open, snapshot};
+use ballast::op::{diff, open, snapshot};
 use ballast::progress::Silent;
 use ballast::repo::InitOptions;
 use ballast::repo::Repository;
@@ -174,6 +174,36 @@ fn tensors_are_dumped_out_of_files_and_shards() {
     assert!(refused(&["*.scale", "nil*"], TensorFormat::Safetensors).contains("tensor nil* in"));
     let none = raw(&repo, id, &scene.path("one/config.json"), "x").unwrap_err().to_string();
     assert!(none.contains("holds no tensors that are known"), "{none}");
+}
+
+/// A hub's cache: files named by their hash, and folders of links to them with the names.
+#[test]
+fn links_of_a_cache_are_followed() {
+    let scene = scene();
+    let all = sharded(&scene);
+    let names = ["model-1-of-2.safetensors", "model-2-of-2.safetensors", "model.safetensors.index.json"];
+    let rev = scene.top.join("hub/snapshots/rev");
+    std::fs::create_dir_all(&rev).unwrap();
+    for (number, name) in names.iter().enumerate() {
+        let content = std::fs::read(scene.top.join("sharded").join(name)).unwrap();
+        scene.put(&format!("hub/blobs/{number}"), &content);
+        std::os::unix::fs::symlink(format!("../../blobs/{number}"), rev.join(name)).unwrap();
+    }
+    for (target, link) in [("nowhere", "tokenizer.json"), ("/etc", "outside"), ("config.json", "config.json")]
+    {
+        std::os::unix::fs::symlink(target, rev.join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("snapshots/rev", scene.top.join("hub/current")).unwrap();
+    let id = scene.take(1);
+    let repo = scene.repo();
+    for name in ["hub/snapshots/rev", "hub/current", "hub/current/model.safetensors.index.json"] {
+        let path = scene.path(name);
+        assert_eq!(list(&repo, id, &path, &[]).rows.len(), all.len(), "{name}");
+        let last = all.last().unwrap();
+        assert_eq!(raw(&repo, id, &path, &last.name).unwrap(), last.data, "{name}");
+    }
+    let one = list(&repo, id, &scene.path("hub/current/model-1-of-2.safetensors"), &[]);
+    assert_eq!(one.rows.len(), 6);
 }
 
 #[test]
@@ -377,6 +407,41 @@ fn what_a_table_says_is_not_believed() {
     assert_eq!(raw(&repo, id, b"/m", "twice").unwrap_err().to_string(), "2 tensors fit");
     let copy = dump_as(&repo, id, b"/m", &["empty", ""], TensorFormat::Safetensors);
     assert_eq!(SafeTensors::deserialize(&copy.unwrap()).unwrap().tensor("").unwrap().data(), &content[8..9]);
+}
+
+/// As often as there are tensors would all of the file be read.
+#[test]
+fn a_table_of_tensors_on_one_another_is_not_compared() {
+    let scene = scene();
+    let content = file(&[tensor("t", 1, &[1000])], "");
+    scene.put("m", &content);
+    let first = scene.take(1);
+    let end = content.len() as u64;
+    let all_of_it = |count: usize| -> Vec<Seam> {
+        let seam = |n: usize| Seam {
+            name: format!("t{n}").into_bytes().into(),
+            dtype: b"U8"[..].into(),
+            shape: vec![end],
+            offset: 0,
+            len: end,
+        };
+        (0..count).map(seam).collect()
+    };
+    let side = |snapshot, path: &[u8]| diff::Side { snapshot, path: Some(path.to_vec()) };
+    for (count, refused) in [(16, 0), (17, 1)] {
+        let (repo, id) = with_table(&scene, all_of_it(count));
+        let mut models = 0;
+        let report =
+            diff::tensors::run(&repo, &side(first, &scene.path("m")), &side(id, b"/m"), &Silent, &mut |_| {
+                models += 1;
+                Ok(())
+            });
+        let report = report.unwrap();
+        assert_eq!((models, report.unreadable.len()), (1 - refused, refused), "{count}");
+        assert!(report.unreadable.iter().all(|(_, why)| why.contains("lie on one another")), "{report:?}");
+        // The next table is made of a snapshot of the directory again.
+        scene.take(2);
+    }
 }
 
 #[test]
