@@ -2,6 +2,9 @@
 
 use crate::output::safe;
 
+/// No column is filled up beyond this: names may be megabytes.
+const MAX_COLUMNS: usize = 200;
+
 /// How many columns of a terminal `text` takes: marks that combine take none, East
 /// Asian wide characters and emoji two. Near enough for a table.
 pub fn width(text: &str) -> usize {
@@ -52,7 +55,7 @@ impl Table {
     pub fn lines(&self) -> Vec<String> {
         let columns: Vec<(usize, usize)> = (0..self.right.len())
             .filter(|c| self.rows[1..].iter().any(|row| !row[*c].is_empty()))
-            .map(|c| (c, self.rows.iter().map(|row| width(&row[c])).max().unwrap_or(0)))
+            .map(|c| (c, self.rows.iter().map(|row| width(&row[c])).max().unwrap_or(0).min(MAX_COLUMNS)))
             .collect();
         let line = |row: &Vec<String>| {
             let cells: Vec<_> =

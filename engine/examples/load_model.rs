@@ -75,7 +75,7 @@ pub fn load(
 fn from_file(file: &SnapshotFile, out: &mut dyn Write) -> Result<u64, Box<dyn Error>> {
     let mut length = [0; 8];
     file.clone().read_exact(&mut length)?;
-    let header_len = 8 + u64::from_le_bytes(length);
+    let header_len = u64::from_le_bytes(length).checked_add(8).ok_or("no safetensors file")?;
     // A part that reaches beyond the file is an error, so nothing huge is asked for in vain.
     let header = file.part(0, header_len)?.to_vec()?;
     // `SafeTensors::read_metadata` wants to see all of the file, `Metadata` only what says where things are.

@@ -248,7 +248,9 @@ fn real(value: Option<f64>) -> String {
 fn summary(report: &TensorsReport) -> Vec<String> {
     let all = &report.all;
     if report.models == 0 {
-        return vec!["no model differs".into()];
+        let nothing =
+            if report.unreadable.is_empty() { "no model differs" } else { "no model could be compared" };
+        return vec![nothing.into()];
     }
     let mut parts = Vec::new();
     for (n, word) in [

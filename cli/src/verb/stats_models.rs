@@ -75,8 +75,13 @@ pub fn run(
     Ok(Exit::with_problems(!report.unreadable.is_empty()))
 }
 
-/// Whole or not at all, under its name.
+/// Whole or not at all, under its name; a pipe or a device is written into.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
+    }
+    // The file behind a link, not the link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut temporary = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     temporary.push(format!(".{}.part", std::process::id()));
     let temporary = path.with_file_name(temporary);

@@ -69,7 +69,8 @@ struct Info<'f> {
 
 /// The tensors, if all lie in the file and none in another. One of unknown type reaches to the next.
 fn placed(mut infos: Vec<Info<'_>>, begin: u64, alignment: u64, size: u64) -> Option<Vec<Tensor>> {
-    infos.sort_unstable_by_key(|info| (info.offset, info.len != Some(0)));
+    // Of those that begin together the empty ones first, then those of unknown type, which take no room there.
+    infos.sort_unstable_by_key(|info| (info.offset, info.len != Some(0), info.len.is_some(), info.name));
     let mut tensors = Vec::with_capacity(infos.len());
     let mut covered = begin;
     let mut infos = infos.into_iter().peekable();
@@ -122,10 +123,10 @@ impl<'f> Take<'f> {
             8 => self.text().map(drop),
             9 => {
                 let (kind, count) = (self.u32()?, self.u64()?);
+                let depth = depth.checked_sub(1)?;
                 if let Some(width) = width(kind) {
                     return self.bytes(count.checked_mul(width)?).map(drop);
                 }
-                let depth = depth.checked_sub(1)?;
                 (0..count).try_for_each(|_| self.pass(kind, depth))
             }
             kind => self.bytes(width(kind)?).map(drop),

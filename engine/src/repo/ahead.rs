@@ -89,9 +89,16 @@ impl Ahead {
     /// From now on these pieces are fetched; what was fetched of others is dropped. Waits for nobody.
     pub fn aim(&self, pieces: Range<usize>) {
         let mut window = self.window();
-        let aim = window.aim + 1;
-        *window =
-            Window { next: pieces.start, taken: pieces.start, until: pieces.end, aim, ..Window::default() };
+        // Threads that went home do not come back.
+        let (aim, over) = (window.aim + 1, window.over);
+        *window = Window {
+            next: pieces.start,
+            taken: pieces.start,
+            until: pieces.end,
+            aim,
+            over,
+            ..Window::default()
+        };
         self.changed.notify_all();
     }
 

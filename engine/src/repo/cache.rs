@@ -29,6 +29,9 @@ pub struct CacheDir {
     dir: PathBuf,
 }
 
+/// How long a lock is waited for: a process that is just being started has what its parent held, for a moment.
+const LOCK_WAITS_MS: [u64; 3] = [1, 5, 20];
+
 /// Held while this process may write `index/` and `catalogue`.
 #[derive(Debug)]
 pub struct CacheLock(#[allow(dead_code, reason = "dropping it releases the lock")] File);
@@ -73,6 +76,14 @@ impl CacheDir {
                 .mode(0o600)
                 .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
                 .open(self.dir.join("lock"))?;
+            for wait_ms in LOCK_WAITS_MS {
+                match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                    Err(rustix::io::Errno::WOULDBLOCK) => {
+                        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+                    }
+                    locked => return Ok(locked.map(|()| file)?),
+                }
+            }
             rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
             Ok(file)
         };

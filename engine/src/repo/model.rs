@@ -136,17 +136,19 @@ impl Model {
     /// [`Error::Usage`] where there is no model; those of reading.
     pub fn find(reader: &Reader, root: BlobId, path: &[u8]) -> Result<Self> {
         let mut found = lookup::resolve(reader, root, path, LastLink::Keep)?;
+        let mut real = found.path.clone();
         if found.node.as_ref().is_some_and(|node| node.kind == NodeKind::Symlink) {
             let target = lookup::resolve(reader, root, path, LastLink::Follow)?;
             // A link to a file keeps its own name: what it leads to may have none to go by, as in the caches of hubs.
-            let path = if target.tree.is_some() { target.path } else { found.path };
+            let path = if target.tree.is_some() { target.path.clone() } else { found.path };
+            real = target.path.clone();
             found = Found { path, ..target };
         }
         let Found { path, node, tree } = found;
         match (node, tree) {
             (_, Some(tree)) => Self::in_directory(reader, root, &path, reader.tree(tree)?),
             (Some(node), None) => match Self::named(reader, root, &path, &node)? {
-                Some(model) => Ok(model),
+                Some(model) => Ok(model.lying_at(&real)),
                 None => Err(Error::Usage(format!(
                     "{} holds no tensors that are known: ls shows what lies beside it",
                     printable(&path)
@@ -186,36 +188,69 @@ impl Model {
     }
 
     fn in_directory(reader: &Reader, root: BlobId, path: &[u8], nodes: Vec<Node>) -> Result<Self> {
-        let mut files = Vec::new();
+        // Each by its name here, where it lies, and its node.
+        let mut files: Vec<(Vec<u8>, Vec<u8>, Node)> = Vec::new();
         let mut links = 0;
         for node in nodes {
             let at = join(path, &node.name);
             match node.kind {
-                NodeKind::File => files.push((at, node)),
+                NodeKind::File => files.push((at.clone(), at, node)),
                 NodeKind::Symlink if links < MAX_SHARDS => {
                     links += 1;
                     // One that leads nowhere, or out of the snapshot, is no model.
                     let target = lookup::resolve(reader, root, &at, LastLink::Follow).ok();
-                    let target =
-                        target.and_then(|found| found.node).filter(|node| node.kind == NodeKind::File);
-                    files.extend(target.map(|target| (at, target)));
+                    if let Some(Found { path: real, node: Some(node), tree: None }) = target {
+                        files.push((at, real, node));
+                    }
                 }
                 _ => {}
             }
         }
-        let indexes = files.iter().any(|(at, _)| is_index(at));
-        files.retain(|(at, node)| if indexes { is_index(at) } else { node.seams.is_some() });
         let here = printable(path);
-        match &files[..] {
-            [] => Err(Error::Usage(format!("{here} holds no model directly: name a file, or its directory"))),
-            [(at, node)] => Self::of_node(reader, root, at, node)?
-                .ok_or_else(|| Error::Usage(format!("{here} holds no tensors"))),
-            [(a, _), (b, _), ..] => Err(Error::Usage(format!(
+        let (indexes, mut files): (Vec<_>, Vec<_>) = files.into_iter().partition(|(at, ..)| is_index(at));
+        files.retain(|(.., node)| node.seams.is_some());
+        let mut found: Vec<Self> = Vec::new();
+        let mut refused = None;
+        for (at, _, node) in &indexes {
+            match Self::of_node(reader, root, at, node) {
+                Ok(model) => found.extend(model),
+                // Of something else, perhaps.
+                Err(Error::Usage(why)) => drop(refused.get_or_insert(why)),
+                Err(error) => return Err(error),
+            }
+            if found.len() == 2 {
+                break;
+            }
+        }
+        if found.is_empty() {
+            let mut seen = HashSet::new();
+            files.retain(|(_, real, _)| seen.insert(real.clone()));
+            for (at, real, node) in files.iter().take(2) {
+                found.extend(Self::of_node(reader, root, at, node)?.map(|model| model.lying_at(real)));
+            }
+        }
+        match (found.len(), refused) {
+            (0, Some(why)) => Err(Error::Usage(why)),
+            (0, None) => {
+                Err(Error::Usage(format!("{here} holds no model directly: name a file, or its directory")))
+            }
+            (1, _) => Ok(found.remove(0)),
+            _ => Err(Error::Usage(format!(
                 "{here} holds several models: name one, {} or {}",
-                printable(a),
-                printable(b)
+                printable(&found[0].path),
+                printable(&found[1].path)
             ))),
         }
+    }
+
+    /// A file that was found by a link lies elsewhere.
+    fn lying_at(mut self, real: &[u8]) -> Self {
+        if let [shard] = &mut self.shards[..]
+            && shard.path == self.path
+        {
+            shard.path = real.to_vec();
+        }
+        self
     }
 
     /// All shards that an index names. One that is missing is an error: a part of a model is no model.

@@ -23,6 +23,8 @@ pub use names::{Found, find};
 const MAX_VALUES: usize = 3 << 19;
 /// All names together.
 const MAX_NAMES_BYTES: usize = 8 << 20;
+/// Name of a storage: a number, as PyTorch writes it.
+const MAX_KEY_BYTES: usize = 255;
 /// Containers in each other, as names go.
 const MAX_DEPTH: usize = 32;
 

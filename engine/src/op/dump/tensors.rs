@@ -96,6 +96,10 @@ pub fn tensors(
             header(&chosen, source_format(&weights, &chosen).as_deref())?
         }
     };
+    let sizes = model.shards.iter().fold(0, |sum: u64, shard| sum.saturating_add(shard.node.size));
+    if chosen.iter().fold(0, |sum: u64, t| sum.saturating_add(t.len)) / MAX_SHARED > sizes {
+        return Err(Error::corrupt(printable(&model.path), "its tensors lie on one another"));
+    }
     let mut stretches = Stretches::default();
     for tensor in &chosen {
         stretches.add(weights.file(tensor.shard)?, tensor.offset, tensor.len)?;
@@ -116,6 +120,9 @@ pub fn tensors(
     progress.advance(tensors, header.len() as u64);
     Ok(TensorReport { tensors, bytes })
 }
+
+/// Tensors may be so many times as long as their files: some share their bytes. A table that says more lies.
+const MAX_SHARED: u64 = 16;
 
 /// Bits of an element, if such a file can have the tensor.
 fn width(tensor: &Tensor) -> Result<u64> {

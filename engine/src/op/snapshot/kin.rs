@@ -145,8 +145,8 @@ impl<'a> Kin<'a> {
     pub fn store(&self, session: &Session, plain: &[u8], offset: u64) -> Result<BlobId> {
         let misses = self.misses.load(Ordering::Relaxed);
         let hopeless = misses >= MANY_MISSES && !misses.is_multiple_of(STILL_TRIED);
-        let seams = seams_at(&self.seams, offset);
-        let hint = hint_at(&self.seams, offset);
+        let seams = seams_at(&self.seams, offset, plain.len() as u64);
+        let hint = hint_at(&self.seams, offset, plain.len() as u64);
         let near = if plain.len() < LEAST_BYTES || hopeless {
             None
         } else {

@@ -304,7 +304,14 @@ fn read_whole(
                 Some(kin) if bytes.len() >= LEAST_BYTES => {
                     kin.store(tools.session, bytes, offset + start as u64)?
                 }
-                _ => neighbours.store_typed(bytes, hint_at(&layout.seams, offset + start as u64))?.id,
+                _ => {
+                    neighbours
+                        .store_typed(
+                            bytes,
+                            hint_at(&layout.seams, offset + start as u64, bytes.len() as u64),
+                        )?
+                        .id
+                }
             };
             content.push(Entry::Chunk { id, len: u32::try_from(end - start).unwrap_or(u32::MAX) });
             start = end;

@@ -90,6 +90,19 @@ pub fn models(
             None => wanted.push((*id, vec![path.as_deref()])),
         }
     }
+    // Of two snapshots in one row the earlier, asked for the same, is told of by the later.
+    let rows: Vec<Snapshot> = wanted.iter().map(|(id, _)| repo.snapshot(*id)).collect::<Result<_>>()?;
+    let told = |at: usize| {
+        rows.iter().zip(&wanted).any(|(later, (id, paths))| {
+            *id != rows[at].id
+                && belongs(&rows[at], later, filter)
+                && wanted[at].1.iter().all(|p| paths.contains(p))
+                && (later.record.time.to_ns(), later.id.as_bytes())
+                    > (rows[at].record.time.to_ns(), rows[at].id.as_bytes())
+        })
+    };
+    let kept: Vec<usize> = (0..wanted.len()).filter(|at| !told(*at)).collect();
+    let wanted: Vec<_> = kept.into_iter().map(|at| wanted[at].clone()).collect();
     for (id, paths) in wanted {
         let last = repo.snapshot(id)?;
         let mut line: Vec<&Snapshot> = view.snapshots.iter().filter(|s| belongs(s, &last, filter)).collect();
@@ -182,6 +195,10 @@ impl Teller<'_> {
             self.pay(at, snapshot.record.root, unreadable)?;
             for (path, (versions, before)) in wanted.iter().zip(&mut found) {
                 let Some(model) = self.find(snapshot, path, unreadable)? else { continue };
+                for shard in &model.shards {
+                    // Without a seam table: stored from a pipe, or by an older version.
+                    self.pay_for(at, shard.path.clone(), shard.node.clone(), unreadable)?;
+                }
                 let now: Vec<Vec<Entry>> = model.shards.iter().map(|s| s.node.content.clone()).collect();
                 let changed = before.as_ref() != Some(&now);
                 versions.push(self.version(at, snapshot, &model, changed));
@@ -213,6 +230,7 @@ impl Teller<'_> {
     fn version(&self, at: usize, snapshot: &Snapshot, model: &Model, changed: bool) -> Version {
         let mut sum = Cost::default();
         let mut files: Vec<&[u8]> = model.shards.iter().map(|shard| &shard.path[..]).collect();
+        files.sort_unstable();
         files.dedup();
         for known in files.iter().filter_map(|path| self.files.get(*path)).filter(|known| known.at == at) {
             sum.new_bytes += known.cost.new_bytes;
@@ -252,18 +270,26 @@ impl Teller<'_> {
             }
             for node in nodes.into_iter().filter(is_tensors) {
                 let path = join(&path, &node.name);
-                if self.files.get(&path).is_some_and(|known| known.content == node.content) {
-                    continue;
-                }
-                let cost = match self.cost(&node) {
-                    Ok(cost) => cost,
-                    Err(error) => {
-                        tell(unreadable, &path, error)?;
-                        continue;
-                    }
-                };
-                self.files.insert(path, Known { content: node.content, at, cost });
+                self.pay_for(at, path, node, unreadable)?;
             }
+        }
+        Ok(())
+    }
+
+    /// One file, if its content there is new.
+    fn pay_for(
+        &mut self,
+        at: usize,
+        path: Vec<u8>,
+        node: Node,
+        unreadable: &mut Vec<(String, String)>,
+    ) -> Result<()> {
+        if self.files.get(&path).is_some_and(|known| known.content == node.content) {
+            return Ok(());
+        }
+        match self.cost(&node) {
+            Ok(cost) => drop(self.files.insert(path, Known { content: node.content, at, cost })),
+            Err(error) => tell(unreadable, &path, error)?,
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Row {
         let first = snapshots.next().ok_or_else(|| Error::Internal("a row of no snapshots".into()))?;
         let mut found =
             Found { since: vec![sighting(first); chosen.len()], looked: 1, unreadable: self.unreadable };
-        let mut prints: Vec<Option<[u8; 32]>> = vec![None; chosen.len()];
+        let mut prints: Vec<Option<Option<[u8; 32]>>> = vec![None; chosen.len()];
         let mut alive: Vec<usize> = (0..chosen.len()).collect();
         let (mut root, mut later) = (first.record.root, Weights::of(reader, weights.model().clone()));
         for snapshot in snapshots {
@@ -95,7 +95,7 @@ impl Row {
                                 Some(print) => print,
                                 None => *prints[at].insert(print(weights, now)?),
                             };
-                            pair.print(now)? == Some(print)
+                            print.is_some() && pair.print(now)? == print
                         }
                     };
                     left.extend(same.then_some(at));
@@ -145,22 +145,23 @@ impl<'w> Pair<'w> {
         same.then_some(true)
     }
 
+    /// As [`print`]; nothing, too, of what an older snapshot has lost the list of: the row ends there.
     fn print(&self, now: &Tensor) -> Result<Option<[u8; 32]>> {
         let Some(then) = self.earlier_by_name.get(&now.name[..]) else { return Ok(None) };
-        print(self.earlier, then).map(Some)
+        match print(self.earlier, then) {
+            Err(Error::Missing { .. } | Error::Corrupt { .. }) => Ok(None),
+            print => print,
+        }
     }
 }
 
-/// Equal where the bytes are; of what is lost or reaches beyond its file never equal to that of something else.
-fn print(weights: &Weights, tensor: &Tensor) -> Result<[u8; 32]> {
+/// Equal where the bytes are; nothing of what is lost or reaches beyond its file.
+fn print(weights: &Weights, tensor: &Tensor) -> Result<Option<[u8; 32]>> {
     let mut hasher = blake3::Hasher::new();
     let file = weights.file(tensor.shard)?;
     let pieces = match file.touched(tensor.offset, tensor.len) {
         Ok(pieces) => pieces,
-        Err(Error::Lost { .. } | Error::Corrupt { .. }) => {
-            hasher.update(b"lost").update(file.path()).update(&tensor.offset.to_le_bytes());
-            return Ok(hasher.finalize().into());
-        }
+        Err(Error::Lost { .. } | Error::Corrupt { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     for piece in pieces {
@@ -178,5 +179,5 @@ fn print(weights: &Weights, tensor: &Tensor) -> Result<[u8; 32]> {
             _ => drop(hasher.update(b"h").update(&(to - from).to_le_bytes())),
         }
     }
-    Ok(hasher.finalize().into())
+    Ok(Some(hasher.finalize().into()))
 }

@@ -30,6 +30,10 @@ pub struct DiskIndex {
     frames: sled::Tree,
 }
 
+/// How long sled's own lock is waited for. Nobody else has it, as this process holds that of the cache; but threads of
+/// a sled that was closed may be at their last work.
+const LOCK_WAITS_MS: [u64; 4] = [1, 5, 20, 100];
+
 fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
@@ -64,12 +68,25 @@ impl DiskIndex {
 
     fn connect(dir: &Path) -> Result<Self> {
         guarded(|| {
-            let db = sled::Config::new()
-                .path(dir)
-                .cache_capacity(CACHE_BYTES)
-                .flush_every_ms(None)
-                .mode(sled::Mode::HighThroughput)
-                .open()?;
+            let open = || {
+                sled::Config::new()
+                    .path(dir)
+                    .cache_capacity(CACHE_BYTES)
+                    .flush_every_ms(None)
+                    .mode(sled::Mode::HighThroughput)
+                    .open()
+            };
+            let mut db = open();
+            for wait_ms in LOCK_WAITS_MS {
+                match &db {
+                    Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
+                        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+                        db = open();
+                    }
+                    _ => break,
+                }
+            }
+            let db = db?;
             let (blobs, frames) = (db.open_tree("blobs")?, db.open_tree("frames")?);
             Ok(Self { db, blobs, frames })
         })

@@ -1,6 +1,7 @@
 //! The stack machine: opcodes in, a tree of containers out, and in it the tensors.
 
-use super::{Global, MAX_VALUES, Storage};
+use super::{Global, MAX_KEY_BYTES, MAX_VALUES, Storage};
+use crate::chunk::layout::MAX_DIMENSIONS;
 use crate::chunk::safetensors::Dtype;
 
 /// A value on the stack, in the memo or in a container.
@@ -346,6 +347,10 @@ impl<'p> Machine<'p> {
         else {
             return Some(Value::Other);
         };
+        // A longer one would be looked at again for every tensor that names it.
+        if self.text_of(key).len() > MAX_KEY_BYTES {
+            return Some(Value::Other);
+        }
         let key = std::str::from_utf8(self.text_of(key));
         let (b"storage", Ok(key), Ok(count)) = (self.text_of(word), key, u64::try_from(count)) else {
             return Some(Value::Other);
@@ -408,6 +413,9 @@ impl<'p> Machine<'p> {
 
     /// Dimensions of a tensor whose elements stand one after the other, outermost first; `None` of any other.
     pub(super) fn shape(&self, raw: &Raw) -> Option<Vec<u64>> {
+        if [raw.size, raw.stride].iter().any(|of| self.items_of(*of).len() > MAX_DIMENSIONS) {
+            return None;
+        }
         let (shape, strides) = (self.numbers(raw.size)?, self.numbers(raw.stride)?);
         let mut step = Some(1_u64);
         let mut usual = shape.len() == strides.len();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::machine::{Machine, Raw, Value};
 use super::{MAX_DEPTH, MAX_NAMES_BYTES, Storage, Tensor};
-use crate::chunk::layout::{MAX_DIMENSIONS, MAX_TENSORS};
+use crate::chunk::layout::MAX_TENSORS;
 
 /// What a pickle says of tensors.
 #[derive(Debug, Default)]
@@ -52,8 +52,11 @@ impl<'p> Walk<'_, 'p> {
             if !matches!(value, Value::Container(_) | Value::Tensor(_)) {
                 continue;
             }
-            let Some(name) = self.name(path, *key) else { continue };
-            self.room = self.room.checked_sub(name.len())?;
+            let name = self.name(path, *key);
+            // What is no name was looked at, too.
+            let looked_at = || if let Value::Text(text) = *key { machine.text_of(text).len() } else { 0 };
+            self.room = self.room.checked_sub(name.as_ref().map_or_else(looked_at, String::len))?;
+            let Some(name) = name else { continue };
             match value {
                 Value::Tensor(raw) => self.tensor(*machine.tensors.get(*raw as usize)?, name)?,
                 inner => self.container(*inner, &name, depth + 1)?,
@@ -74,8 +77,10 @@ impl<'p> Walk<'_, 'p> {
     }
 
     fn tensor(&mut self, raw: Raw, name: String) -> Option<()> {
-        let shape = self.machine.shape(&raw).filter(|shape| shape.len() <= MAX_DIMENSIONS);
-        let Some(shape) = shape.filter(|_| !self.names.contains(&name)) else { return Some(()) };
+        if self.names.contains(&name) {
+            return Some(());
+        }
+        let Some(shape) = self.machine.shape(&raw) else { return Some(()) };
         if self.found.len() == MAX_TENSORS {
             return None;
         }

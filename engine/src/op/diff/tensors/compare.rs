@@ -14,6 +14,7 @@ use super::number::Unit;
 use super::passable;
 use super::sums::Sums;
 use crate::error::{Error, Result, printable};
+use crate::format::content::Entry;
 use crate::progress::Progress;
 use crate::repo::model::{Model, Tensor};
 use crate::repo::range::{Cursor, differing, spans};
@@ -89,6 +90,10 @@ impl<'r> Work<'r> {
     /// The first `bytes` of two tensors are to be compared.
     pub fn add(&mut self, tensor: usize, old: &Tensor, new: &Tensor, bytes: u64, unit: Unit) {
         let (olds, news) = (&self.old[old.shard], &self.new[new.shard]);
+        let is_hole = |pieces: &[Piece], offset: u64| {
+            let at = pieces.partition_point(|piece| piece.offset <= offset).saturating_sub(1);
+            pieces.get(at).is_some_and(|piece| matches!(piece.entry, Entry::Hole { .. }))
+        };
         let found = differing(spans(olds, old.offset, bytes), spans(news, new.offset, bytes), bytes);
         let stretches = in_units(&found, bytes, unit.bytes);
         let numbers = unit.number.is_some();
@@ -102,6 +107,12 @@ impl<'r> Work<'r> {
                 let mut from = start;
                 while from < start + len {
                     let to = job_end(news, new.offset, from, start + len, unit.bytes);
+                    // Zeros on both sides add nothing, and there may be more of them than anyone could read.
+                    if equal && is_hole(news, new.offset + from) && is_hole(news, new.offset + to - 1) {
+                        self.known.entry(tensor).or_default().units += (to - from) / unit.bytes;
+                        from = to;
+                        continue;
+                    }
                     let job = Job {
                         tensor,
                         old: (old.shard, old.offset + from),

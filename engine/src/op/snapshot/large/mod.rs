@@ -347,7 +347,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             let first = large.parts.len();
             let mut hints = Vec::with_capacity(task.len());
             for range in &task {
-                hints.push(hint_at(&large.layout.seams, at + range.start as u64));
+                hints.push(hint_at(&large.layout.seams, at + range.start as u64, range.len() as u64));
                 let len = u32::try_from(range.len()).unwrap_or(u32::MAX);
                 large.parts.push(Part::Chunk { len, id: None });
                 large.awaited += 1;
