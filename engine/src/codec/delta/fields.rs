@@ -93,15 +93,15 @@ pub fn decode(encoded: &[u8], base: &[u8], scratch: &mut Scratch, out: &mut [u8]
     let blocks = covered / layout.period;
     let (body, tail) = out.split_at_mut(covered);
     body.fill(0);
-    let Scratch { numbers, bases, symbols, escapes, .. } = scratch;
+    let Scratch { numbers, bases, symbols, .. } = scratch;
     for field in &layout.streams {
         let numbers = room(numbers, blocks * field.per_block());
         let shape = Shape::of_byte(take.u8()?)?;
         let symbols = room(symbols, shape.symbol_bytes(numbers.len()));
         stream::take(&mut take, symbols)?;
         let low = take.bytes(shape.low_bytes(numbers.len()))?;
-        take_escapes(&mut take, numbers.len(), escapes)?;
-        let mut more = escapes.iter().copied();
+        let escapes = take_escapes(&mut take, numbers.len())?;
+        let mut more = escapes.iter().copied().map(u32::from);
         stream::join(symbols, shape, low, &mut more, numbers)?;
         if more.next().is_some() {
             return Err(Malformed::new("a delta with too many escapes"));
@@ -114,18 +114,17 @@ pub fn decode(encoded: &[u8], base: &[u8], scratch: &mut Scratch, out: &mut [u8]
     super::decode_tail(take, tail)
 }
 
-fn take_escapes(take: &mut Take<'_>, most: usize, escapes: &mut Vec<u32>) -> Result<(), Malformed> {
+/// A byte each: four times that would be more than all else that a frame may ask for.
+fn take_escapes(take: &mut Take<'_>, most: usize) -> Result<Vec<u8>, Malformed> {
     let count = usize::try_from(take.u32()?).unwrap_or(usize::MAX);
     if count > most {
         return Err(Malformed::new("a delta with more escapes than numbers"));
     }
-    escapes.clear();
+    let mut escapes = vec![0; count];
     if count > 0 {
-        let mut bytes = vec![0; count];
-        stream::take(take, &mut bytes)?;
-        escapes.extend(bytes.into_iter().map(u32::from));
+        stream::take(take, &mut escapes)?;
     }
-    Ok(())
+    Ok(escapes)
 }
 
 /// The share that a sample of `plain` would take, what no base covers as it takes alone; `None` where too
