@@ -204,7 +204,7 @@ fn what_cannot_be_followed_leaves_the_storages() {
     // What is long is named again and again.
     let key = [&b"\x80\x02"[..], &storage(&[b'k'; 4 << 20]), b"0"].concat();
     cases.push(("a long key of a storage", [&key[..], &b"h\0Q0".repeat(300_000), b"}."].concat()));
-    let name = [text(&[&[b'k'; 4 << 20][..], b"\xff"].concat()), b"q\00}q\x010}".to_vec()].concat();
+    let name = [text(&[&[b'k'; 4 << 20][..], b"\xff"].concat()), b"q\x000}q\x010}".to_vec()].concat();
     cases.push((
         "a long name that is no text",
         [&b"\x80\x02"[..], &name, &b"h\0h\x01s".repeat(300_000), b"."].concat(),
