@@ -23,6 +23,8 @@ pub enum Choice {
 }
 
 const PIECE: usize = 16 << 10;
+/// Of numbers whose type is known less is enough.
+const PIECE_OF_FLOATS: usize = 4 << 10;
 /// Less than this share saved by the sample is not worth a decoder's time at restore.
 const WORTH: f64 = 0.97;
 /// Below this ratio there are matches to be found, and level 3 finds more of them.
@@ -46,10 +48,10 @@ const CODER_LOSS: f64 = 0.006;
 const FASTER: f64 = 1.01;
 
 /// Three pieces: begin, middle, end; each begins at a multiple of four from the start.
-fn pieces(plain: &[u8]) -> [&[u8]; 3] {
+fn pieces(plain: &[u8], len: usize) -> [&[u8]; 3] {
     [0, 1, 2].map(|i| {
-        let start = ((plain.len() - PIECE) / 2 * i) & !3;
-        &plain[start..start + PIECE]
+        let start = ((plain.len() - len) / 2 * i) & !3;
+        &plain[start..start + len]
     })
 }
 
@@ -64,7 +66,11 @@ pub struct Look {
 
 /// What to encode `plain` with, of which it is known what its elements are, and what it would cost.
 pub fn look_as(plain: &[u8], element: Element) -> Look {
-    let mut look = look(plain);
+    let piece = match element {
+        Element::Bf16 | Element::F16 | Element::F32 => PIECE_OF_FLOATS,
+        _ => PIECE,
+    };
+    let mut look = look(plain, piece);
     let (choice, share) = match element {
         Element::Blocks(block) => {
             // What nearly nothing is left of, zstd takes to less.
@@ -88,14 +94,14 @@ pub fn look_as(plain: &[u8], element: Element) -> Look {
 /// Share in which bytes are stored that are coded one by one.
 fn literals(plain: &[u8]) -> f64 {
     let mut counts = [0u32; 256];
-    for byte in pieces(plain).into_iter().flatten() {
+    for byte in pieces(plain, PIECE).into_iter().flatten() {
         counts[usize::from(*byte)] += 1;
     }
     entropy(&counts) / 8.0 + CODER_LOSS
 }
 
-/// What `plain` is to be encoded with, and what that would cost.
-fn look(plain: &[u8]) -> Look {
+/// What `plain` is to be encoded with, and what that would cost, by pieces of this length.
+fn look(plain: &[u8], piece: usize) -> Look {
     let unseen = |choice| Look { choice, share: None };
     if plain.len() < 32 {
         return unseen(Choice::Raw);
@@ -107,13 +113,14 @@ fn look(plain: &[u8]) -> Look {
         let start = (plain.len().saturating_sub(PIECE) / 2) & !3;
         return small(&plain[start..plain.len().min(start + PIECE)]);
     }
-    let pieces = pieces(plain);
+    let pieces = pieces(plain, piece);
     let (numbers, layout) = numbers(&pieces);
     let mut scratch = Vec::new();
     let (mut input, mut output) = (0usize, 0usize);
     for bytes in pieces {
         input += bytes.len();
-        output += if zstd::compress(bytes, 1, &mut scratch) { scratch.len().min(PIECE) } else { PIECE };
+        output +=
+            if zstd::compress(bytes, 1, &mut scratch) { scratch.len().min(bytes.len()) } else { bytes.len() };
     }
     let ratio = output as f64 / input as f64;
     let (choice, share) = match ratio {
@@ -209,7 +216,7 @@ mod tests {
     use super::*;
 
     fn choose(plain: &[u8]) -> Choice {
-        look(plain).choice
+        look(plain, PIECE).choice
     }
 
     fn noise(len: usize) -> Vec<u8> {
