@@ -40,7 +40,7 @@ pub struct Shard {
 }
 
 /// A tensor of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// As its file spells it.
     pub name: Vec<u8>,
