@@ -338,6 +338,67 @@ fn which_models_stand_against_each_other() {
     assert!(matches!(none, Err(Error::NotFound { .. })), "{none:?}");
 }
 
+/// The cache of a hub: files named by their hash, and a folder of links to them for each version.
+#[test]
+fn folders_of_links_are_followed() {
+    let scene = Scene::new();
+    let model = |seed: u64| -> Vec<Tensor> {
+        (0..4).map(|n| tensor(format!("layers.{n}.w"), n + if n < 3 { 0 } else { seed }, &[3000])).collect()
+    };
+    let link = |target: &str, name: &str| {
+        std::fs::create_dir_all(scene.top.join(name).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, scene.top.join(name)).unwrap();
+    };
+    for (number, seed) in [(1, 10), (2, 20)] {
+        scene.put(&format!("hub/blobs/{number}"), &file(&model(seed), ""));
+        link(&format!("../../blobs/{number}"), &format!("hub/snapshots/{number}/model.safetensors"));
+    }
+    link("../../blobs/1", "hub/snapshots/again/weights.safetensors");
+    link("../../none", "hub/snapshots/empty/model.safetensors");
+    scene.put("copied/model.safetensors", &file(&model(20), ""));
+    let (front, back) = ("a.safetensors", "b.safetensors");
+    scene.put("hub/blobs/a", &file(&model(10)[..2], ""));
+    scene.put("hub/blobs/b", &file(&model(30)[2..], ""));
+    let map: BTreeMap<String, &str> =
+        (0..4).map(|n| (format!("layers.{n}.w"), if n < 2 { front } else { back })).collect();
+    scene.put("hub/blobs/i", serde_json::json!({ "weight_map": map }).to_string().as_bytes());
+    for (blob, name) in [("a", front), ("b", back), ("i", "model.safetensors.index.json")] {
+        link(&format!("../../blobs/{blob}"), &format!("hub/snapshots/shards/{name}"));
+    }
+    let old = scene.take(1);
+    let between = |a: &str, b: &str| -> Vec<(Option<String>, Option<String>, u64, u64)> {
+        let name =
+            |path: &Option<Vec<u8>>| path.as_ref().map(|p| scene.name(p).replace("hub/snapshots/", ""));
+        let (all, report) = compare(&scene, &side(&scene, old, a), &side(&scene, old, b), &Silent);
+        assert!(report.unreadable.is_empty(), "{report:?}");
+        all.iter().map(|m| (name(&m.old), name(&m.new), m.all.identical, m.all.changed)).collect()
+    };
+    let at = |version: &str| format!("hub/snapshots/{version}");
+    let both = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
+    let one_changed = |a: &str, b: &str| {
+        let (a, b) = both(a, b);
+        (a, b, 3, 1)
+    };
+    assert_eq!(between(&at("1"), &at("2")), [one_changed("1/model.safetensors", "2/model.safetensors")]);
+    assert_eq!(between(&at("1"), &at("1")), []);
+    assert_eq!(
+        between(&at("2"), &at("shards")),
+        [one_changed("2/model.safetensors", "shards/model.safetensors.index.json")]
+    );
+    // Another name for the same file; links against a file; a link that leads nowhere.
+    assert_eq!(between(&at("1"), &at("again")), []);
+    assert_eq!(between(&at("1"), "copied"), [one_changed("1/model.safetensors", "copied/model.safetensors")]);
+    let (a, b) = both("copied/model.safetensors", "2/model.safetensors");
+    assert_eq!(between("copied", &at("2")), [(a, b, 4, 0)]);
+    assert_eq!(between(&at("empty"), &at("1")), [(None, Some("1/model.safetensors".into()), 0, 0)]);
+    assert_eq!(between(&at("empty"), &at("empty")), []);
+    // All of the cache: its files are models, and folders of several are none.
+    let names: Vec<_> =
+        between("hub", "hub/snapshots").into_iter().map(|(old, new, ..)| (old, new)).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(names.iter().all(|(old, new)| old.is_some() && new.is_none()), "{names:?}");
+}
+
 #[test]
 fn what_is_lost_is_told_and_the_rest_compared() {
     let scene = Scene::new();
