@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::number::Unit;
 use super::passable;
 use super::sums::Sums;
+use crate::chunk::ReadAt;
 use crate::error::{Error, Result, printable};
 use crate::format::content::Entry;
 use crate::progress::Progress;
+use crate::repo::file::ContentAt;
 use crate::repo::model::{Model, Tensor};
-use crate::repo::range::{Cursor, differing, spans};
+use crate::repo::range::{differing, spans};
 use crate::repo::reader::Reader;
 use crate::repo::trees::Piece;
 
@@ -45,9 +47,8 @@ struct Job {
 
 /// All that is to be read of two models.
 pub struct Work<'r> {
-    reader: &'r Reader,
-    old: Vec<Vec<Piece>>,
-    new: Vec<Vec<Piece>>,
+    old: Vec<ContentAt<&'r Reader>>,
+    new: Vec<ContentAt<&'r Reader>>,
     jobs: Vec<Job>,
     /// Of each tensor: what is known without reading.
     known: BTreeMap<usize, Sums>,
@@ -64,32 +65,32 @@ impl<'r> Work<'r> {
     pub fn new(reader: &'r Reader, old: Option<&Model>, new: Option<&Model>) -> Result<Self> {
         // Of a model that is alone nothing is read.
         let both = old.is_some() && new.is_some();
-        let pieces = |model: Option<&Model>| -> Result<Vec<Vec<Piece>>> {
+        let files = |model: Option<&Model>| -> Result<Vec<ContentAt<&'r Reader>>> {
             let shards = model.filter(|_| both).map(|model| &model.shards[..]).unwrap_or_default();
             let size = shards.iter().fold(0, |sum: u64, shard| sum.saturating_add(shard.node.size));
             if let Some(model) = model.filter(|model| both && model.bytes() / MAX_SHARED > size) {
                 return Err(Error::corrupt(printable(&model.path), "its tensors lie on one another"));
             }
-            let pieces = shards.iter().map(|shard| {
+            let files = shards.iter().map(|shard| {
                 let path = || printable(&shard.path);
                 if let Some(lost) = shard.node.lost() {
                     let (lost_bytes, size_bytes) = (lost.bytes(), shard.node.size);
                     return Err(Error::Lost { path: path(), lost_bytes, size_bytes });
                 }
-                let (pieces, len) = reader.pieces(&shard.node.content)?;
-                match len == shard.node.size {
-                    true => Ok(pieces),
+                let file = ContentAt::open(reader, &shard.path, &shard.node)?;
+                match file.len() == shard.node.size {
+                    true => Ok(file),
                     false => Err(Error::corrupt(path(), "is not as long as its directory says")),
                 }
             });
-            pieces.collect()
+            files.collect()
         };
-        Ok(Self { reader, old: pieces(old)?, new: pieces(new)?, jobs: Vec::new(), known: BTreeMap::new() })
+        Ok(Self { old: files(old)?, new: files(new)?, jobs: Vec::new(), known: BTreeMap::new() })
     }
 
     /// The first `bytes` of two tensors are to be compared.
     pub fn add(&mut self, tensor: usize, old: &Tensor, new: &Tensor, bytes: u64, unit: Unit) {
-        let (olds, news) = (&self.old[old.shard], &self.new[new.shard]);
+        let (olds, news) = (self.old[old.shard].pieces(), self.new[new.shard].pieces());
         let is_hole = |pieces: &[Piece], offset: u64| {
             let at = pieces.partition_point(|piece| piece.offset <= offset).saturating_sub(1);
             pieces.get(at).is_some_and(|piece| matches!(piece.entry, Entry::Hole { .. }))
@@ -189,8 +190,7 @@ impl<'r> Work<'r> {
     }
 
     fn one(&self, job: &Job) -> Result<Sums> {
-        let mut old = Cursor::new(self.reader, &self.old[job.old.0]).as_base();
-        let mut new = Cursor::new(self.reader, &self.new[job.new.0]);
+        let (old, new) = (self.old[job.old.0].clone().as_base(), self.new[job.new.0].clone());
         let window = (WINDOW_BYTES / job.unit.bytes).max(1) * job.unit.bytes;
         let capacity = window.min(job.len) as usize;
         let (mut was, mut is) = (vec![0; capacity], vec![0; if job.equal { 0 } else { capacity }]);
@@ -199,16 +199,23 @@ impl<'r> Work<'r> {
         while at < job.len {
             // Of a window's length at most.
             let len = (job.len - at).min(window) as usize;
-            old.fill(job.old.1 + at, &mut was[..len])?;
+            fill(&old, job.old.1 + at, &mut was[..len])?;
             if job.equal {
                 sums.equal(&was[..len], &job.unit);
             } else {
-                new.fill(job.new.1 + at, &mut is[..len])?;
+                fill(&new, job.new.1 + at, &mut is[..len])?;
                 sums.compare(&was[..len], &is[..len], &job.unit);
             }
             at += len as u64;
         }
         Ok(sums)
+    }
+}
+
+fn fill(file: &ContentAt<&Reader>, offset: u64, out: &mut [u8]) -> Result<()> {
+    match file.read_exact_at(offset, out)? {
+        true => Ok(()),
+        false => Err(Error::corrupt(printable(file.path()), "ends before its tensors do")),
     }
 }
 
