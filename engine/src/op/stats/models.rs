@@ -25,7 +25,8 @@ use crate::repo::Repository;
 use crate::repo::bases::Bases;
 use crate::repo::layers::Part;
 use crate::repo::lookup::{self, LastLink, join};
-use crate::repo::model::{Model, is_index, table_of};
+use crate::repo::model::{Model, is_index};
+use crate::repo::seams::table_of;
 use crate::repo::snapshots::{Filter, Snapshot};
 use crate::repo::trees::Piece;
 
