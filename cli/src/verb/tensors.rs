@@ -34,7 +34,7 @@ pub fn run(args: TensorsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     connect::notices(p, &repo);
     let mut report = outcome?;
     for (id, reason) in &report.unreadable {
-        p.warn(&format!("snapshot {} cannot be read, so nothing is known before it: {reason}", id.short()));
+        p.warn(&format!("snapshot {} cannot be read: {reason}; Since is told without it", id.short()));
     }
     match args.sort {
         None => {}
