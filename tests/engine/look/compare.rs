@@ -5,7 +5,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ballast::error::Error;
-use ballast::id::{BlobKind, BlobRef, SnapshotId};
+use ballast::format::content::Entry;
+use ballast::format::record::LostV1;
+use ballast::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
+use ballast::format::tree::Node;
+use ballast::format::wire;
+use ballast::id::{BlobId, BlobKind, BlobRef, SnapshotId};
 use ballast::op::diff::Side;
 use ballast::op::diff::tensors::{self, ModelDiff, Status, TensorDiff, TensorsReport, UnitKind};
 use ballast::progress::{Progress, Silent};
@@ -448,4 +453,82 @@ fn a_stop_is_heard() {
     };
     assert!(run(&Silent).is_ok());
     assert!(matches!(run(&Calls::stopping_at(2)), Err(Error::Interrupted)));
+}
+
+/// Marks of loss, lengths that lie, directories that are gone: nothing is made up of them.
+#[test]
+fn what_nodes_say_is_not_believed() {
+    let scene = Scene::new();
+    let tensors = [tensor("a", 1, &[3000]), tensor("b", 2, &[3000])];
+    scene.put("d/m", &file(&tensors, ""));
+    scene.put("m", &file(&tensors, "another"));
+    let first = scene.take(1);
+    let lost = scene.doctored("m", |_, mut node| {
+        let mut lost = LostV1::default();
+        lost.push(node.size - 100, 50);
+        node.mark_lost(lost);
+        node
+    });
+    scene.take(1);
+    let longer = scene.doctored("m", |_, node| Node { size: node.size + 1, ..node });
+    scene.take(1);
+    let gone = scene.doctored("d", |_, node| {
+        let content = vec![Entry::Tree { id: BlobId([7; 32]) }];
+        Node { content, ..node }
+    });
+    for (id, name, words) in
+        [(lost, "m", "50 of its"), (longer, "m", "not as long as its directory says"), (gone, "d", "missing")]
+    {
+        let there = Side { snapshot: id, path: Some([b"/", name.as_bytes()].concat()) };
+        for (old, new) in [(&side(&scene, first, name), &there), (&there, &side(&scene, first, name))] {
+            let (all, report) = compare(&scene, old, new, &Silent);
+            assert!(all.is_empty(), "{name}: {all:?}");
+            let [(_, why)] = &report.unreadable[..] else { panic!("{name}: {report:?}") };
+            assert!(why.contains(words), "{name}: {why}");
+        }
+    }
+}
+
+/// Of holes nothing is read, however long they are; what lies between two of them counts.
+#[test]
+fn holes_are_passed_over() {
+    let scene = Scene::new();
+    scene.put("m", &file(&[tensor("t", 1, &[10])], ""));
+    scene.take(1);
+    let floats = |value: f32, count: usize| value.to_le_bytes().repeat(count);
+    const LONG: u64 = 1 << 61;
+    let made = |first: f32| {
+        scene.doctored("m", |session, node| {
+            let mut content = Vec::new();
+            let chunk = |value, count: usize| {
+                let bytes = floats(value, count);
+                let id = session.store(BlobKind::Chunk, &bytes).unwrap().id;
+                Entry::Chunk { id, len: bytes.len() as u32 }
+            };
+            content.push(chunk(first, 100));
+            content.push(Entry::Hole { len: 4000 });
+            content.push(chunk(2.0, 200));
+            content.push(Entry::Hole { len: LONG });
+            let size = 400 + 4000 + 800 + LONG;
+            let seam = Seam {
+                name: b"t"[..].into(),
+                dtype: b"F32"[..].into(),
+                shape: vec![size / 4],
+                offset: 0,
+                len: size,
+            };
+            let table = SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams: vec![seam], extensions: Vec::new() };
+            let seams = session.store(BlobKind::Seams, &wire::encode(&table)).unwrap().id;
+            Node { seams: Some(seams), content, size, ..node }
+        })
+    };
+    let at = |snapshot| Side { snapshot, path: Some(b"/m".to_vec()) };
+    let old = made(1.0);
+    scene.take(1);
+    let new = made(1.5);
+    let (all, report) = compare(&scene, &at(old), &at(new), &Silent);
+    assert!(report.unreadable.is_empty(), "{report:?}");
+    let t = of(&all[0], "t");
+    assert_eq!((t.units, t.changed_units), ((400 + 4000 + 800 + LONG) / 4, 100));
+    near(t.figures.relative, (100.0 * 0.25 / (100.0 + 200.0 * 4.0_f64)).sqrt());
 }

@@ -91,10 +91,6 @@ impl<'r> Work<'r> {
     /// The first `bytes` of two tensors are to be compared.
     pub fn add(&mut self, tensor: usize, old: &Tensor, new: &Tensor, bytes: u64, unit: Unit) {
         let (olds, news) = (self.old[old.shard].pieces(), self.new[new.shard].pieces());
-        let is_hole = |pieces: &[Piece], offset: u64| {
-            let at = pieces.partition_point(|piece| piece.offset <= offset).saturating_sub(1);
-            pieces.get(at).is_some_and(|piece| matches!(piece.entry, Entry::Hole { .. }))
-        };
         let found = differing(spans(olds, old.offset, bytes), spans(news, new.offset, bytes), bytes);
         let stretches = in_units(&found, bytes, unit.bytes);
         let numbers = unit.number.is_some();
@@ -107,13 +103,17 @@ impl<'r> Work<'r> {
                 }
                 let mut from = start;
                 while from < start + len {
-                    let to = job_end(news, new.offset, from, start + len, unit.bytes);
                     // Zeros on both sides add nothing, and there may be more of them than anyone could read.
-                    if equal && is_hole(news, new.offset + from) && is_hole(news, new.offset + to - 1) {
-                        self.known.entry(tensor).or_default().units += (to - from) / unit.bytes;
-                        from = to;
+                    if equal
+                        && let Some(zeros) = hole_after(news, new.offset + from)
+                        && let units = zeros.min(start + len - from) / unit.bytes
+                        && units > 0
+                    {
+                        self.known.entry(tensor).or_default().units += units;
+                        from += units * unit.bytes;
                         continue;
                     }
+                    let to = job_end(news, new.offset, from, start + len, unit.bytes);
                     let job = Job {
                         tensor,
                         old: (old.shard, old.offset + from),
@@ -171,22 +171,11 @@ impl<'r> Work<'r> {
             }
             work();
         });
-        let (mut done, trouble) = done.into_inner().unwrap_or_else(|e| e.into_inner());
-        if let Some(error) = trouble {
-            return Err(error);
+        let (done, trouble) = done.into_inner().unwrap_or_else(|e| e.into_inner());
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(joined(self.known, &|number| self.jobs[number].tensor, done)),
         }
-        // In the order of jobs, whoever did them: a sum of fractions depends on it.
-        done.sort_by_key(|(number, _)| *number);
-        let mut results: Results = self.known.into_iter().map(|(tensor, sums)| (tensor, Ok(sums))).collect();
-        for (number, sums) in done {
-            let result = results.entry(self.jobs[number].tensor).or_insert(Ok(Sums::default()));
-            match (&mut *result, sums) {
-                (Ok(all), Ok(sums)) => all.add(&sums),
-                (Err(_), _) => {}
-                (_, Err(reason)) => *result = Err(reason),
-            }
-        }
-        Ok(results)
     }
 
     fn one(&self, job: &Job) -> Result<Sums> {
@@ -210,6 +199,33 @@ impl<'r> Work<'r> {
         }
         Ok(sums)
     }
+}
+
+/// What is known of each tensor, and what its jobs found, by their numbers: in the order of jobs, whoever did them, as a
+/// sum of fractions depends on it. A tensor of which anything could not be read has no figures.
+fn joined(
+    known: BTreeMap<usize, Sums>,
+    tensor: &dyn Fn(usize) -> usize,
+    mut done: Vec<(usize, Result<Sums, String>)>,
+) -> Results {
+    done.sort_by_key(|(number, _)| *number);
+    let mut results: Results = known.into_iter().map(|(tensor, sums)| (tensor, Ok(sums))).collect();
+    for (number, sums) in done {
+        let result = results.entry(tensor(number)).or_insert(Ok(Sums::default()));
+        match (&mut *result, sums) {
+            (Ok(all), Ok(sums)) => all.add(&sums),
+            (Err(_), _) => {}
+            (_, Err(reason)) => *result = Err(reason),
+        }
+    }
+    results
+}
+
+/// How much of a hole lies from there on; `None` where there is none.
+fn hole_after(pieces: &[Piece], offset: u64) -> Option<u64> {
+    let piece = pieces.get(pieces.partition_point(|piece| piece.offset <= offset).checked_sub(1)?)?;
+    let Entry::Hole { len } = piece.entry else { return None };
+    (piece.offset + len).checked_sub(offset)
 }
 
 fn fill(file: &ContentAt<&Reader>, offset: u64, out: &mut [u8]) -> Result<()> {
@@ -263,6 +279,26 @@ mod tests {
             let bytes = |all: &[(u64, u64)]| all.iter().flat_map(|(s, l)| *s..s + l).collect::<Vec<_>>();
             assert_eq!(bytes(&found), bytes(wanted), "{stretches:?}");
             assert!(found.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0));
+        }
+    }
+
+    #[test]
+    fn jobs_are_joined_in_their_order_and_one_that_failed_fails_its_tensor() {
+        let sums = |absolute: f64| Ok(Sums { units: 1, absolute, ..Sums::default() });
+        let done = |order: &[usize]| -> Vec<(usize, Result<Sums, String>)> {
+            let all = [sums(1e16), sums(1.0), sums(1.0), Err("gone".to_owned()), sums(2.0), sums(3.0)];
+            order.iter().map(|number| (*number, all[*number].clone())).collect()
+        };
+        let known = BTreeMap::from([(0, Sums { units: 5, ..Sums::default() }), (2, Sums::default())]);
+        for order in [[0, 1, 2, 3, 4, 5], [2, 1, 0, 5, 4, 3], [4, 2, 3, 0, 5, 1]] {
+            let found = joined(known.clone(), &|number| usize::from(number > 2), done(&order));
+            // One after the other, each 1 is too little to be seen.
+            assert_eq!(found[&0], Ok(Sums { units: 8, absolute: 1e16, ..Sums::default() }), "{order:?}");
+            assert_eq!(
+                (&found[&1], &found[&2]),
+                (&Err("gone".to_owned()), &Ok(Sums::default())),
+                "{order:?}"
+            );
         }
     }
 
