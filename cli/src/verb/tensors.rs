@@ -20,10 +20,7 @@ use crate::{time, whom};
 /// Runs it.
 pub fn run(args: TensorsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
-    let path = path.ok_or_else(|| {
-        let hint = format!("write {word}:/path/of/the/model; `ballast find '*.safetensors'` finds some");
-        Failure::usage("no model was named", hint)
-    })?;
+    let path = path.ok_or_else(|| whom::no_model(&word))?;
     let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
     let snapshot = whom::find(p, &repo, &word, &filter)?.id;

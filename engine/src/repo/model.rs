@@ -96,10 +96,7 @@ impl Model {
             (_, Some(tree)) => Self::in_directory(reader, root, &path, reader.tree(tree)?),
             (Some(node), None) => match Self::named(reader, root, &path, &node)? {
                 Some(model) => Ok(model.lying_at(&real)),
-                None => Err(Error::Usage(format!(
-                    "{} holds no tensors that are known: ls shows what lies beside it",
-                    printable(&path)
-                ))),
+                None => Err(Error::Usage(format!("{} holds no tensors that are known", printable(&path)))),
             },
             (None, None) => Err(Error::Internal("a path that leads to nothing".into())),
         }
