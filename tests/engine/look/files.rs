@@ -80,6 +80,7 @@ fn a_whole_file_its_parts_and_what_is_none() {
     let mut rest = Vec::new();
     part.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, &expected[expected.len() - 3..], "nothing beyond the part");
+    assert_eq!(part.read_at(1_199_998, &mut [0; 10]).unwrap(), 2, "nor by offset");
     assert!(part.seek(SeekFrom::Current(-1_200_001)).is_err());
     let within = part.part(100, 50).unwrap();
     assert_eq!(within.to_vec().unwrap(), &expected[100..150]);
@@ -215,7 +216,13 @@ fn here_and_there_only_the_chunks_that_are_touched_are_read_and_each_once() {
         file.read_exact(&mut small).unwrap();
     }
     let touched = stored(&reader, all[..=20].iter().map(|c| c.2));
-    std::thread::sleep(Duration::from_millis(50));
+    // Until nothing is on its way any more.
+    let (mut before, mut still) = (read(), 0);
+    while still < 5 {
+        std::thread::sleep(Duration::from_millis(20));
+        still = if read() == before { still + 1 } else { 0 };
+        before = read();
+    }
     assert!(read() >= touched && read() <= 4 * touched, "{} for {touched}", read());
     // One place far away, ten times.
     store.take();

@@ -402,6 +402,41 @@ fn what_a_table_says_is_not_believed() {
     assert_eq!(SafeTensors::deserialize(&copy.unwrap()).unwrap().tensor("").unwrap().data(), &content[8..9]);
 }
 
+/// A table of safetensors over a file that is none, whose first bytes would be the length of a header.
+#[test]
+fn a_header_that_is_none_is_not_looked_for() {
+    let scene = scene();
+    scene.put("m", &[0xff; 1000]);
+    scene.take(1);
+    let seam = Seam { name: b"t"[..].into(), dtype: b"U8"[..].into(), shape: vec![4], offset: 8, len: 4 };
+    let (repo, id) = with_table(&scene, vec![seam]);
+    let copy = dump_as(&repo, id, b"/m", &["t"], TensorFormat::Safetensors).unwrap();
+    assert_eq!(SafeTensors::deserialize(&copy).unwrap().tensor("t").unwrap().data(), [0xff; 4]);
+}
+
+/// A node that says more than its content has: what lies behind that is an error, neither nothing nor zeros.
+#[test]
+fn tensors_behind_the_content_are_errors() {
+    let scene = scene();
+    scene.put("m", &file(&[tensor("t", 1, &[1000])], ""));
+    scene.take(1);
+    let id = scene.doctored("m", |session, node| {
+        let (name, dtype) = (b"t"[..].into(), b"U8"[..].into());
+        let seams = vec![Seam { name, dtype, shape: vec![50], offset: node.size - 10, len: 50 }];
+        let table = SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams, extensions: Vec::new() };
+        let seams = session.store(BlobKind::Seams, &wire::encode(&table)).unwrap().id;
+        Node { seams: Some(seams), size: node.size + 40, ..node }
+    });
+    let repo = scene.repo();
+    assert!(list(&repo, id, b"/m", &[]).rows[0].damaged);
+    for error in [
+        raw(&repo, id, b"/m", "t").unwrap_err(),
+        open::model(&repo, id, b"/m").unwrap().bytes(b"t").unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("reach beyond"), "{error}");
+    }
+}
+
 /// As often as there are tensors would all of the file be read.
 #[test]
 fn a_table_of_tensors_on_one_another_is_not_compared() {
