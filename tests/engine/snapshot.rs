@@ -161,7 +161,8 @@ fn cuts_do_not_depend_on_history() {
     let (_dir, top) = temp();
     let name = top.join("large");
     let place = Place::default();
-    let content = bytes(21, 18 << 20);
+    // More than a window, of which what did not change is never part.
+    let content = bytes(21, 27 << 20);
     put(&name, &content);
     whole(&place, &top);
     let changed = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -172,6 +173,11 @@ fn cuts_do_not_depend_on_history() {
     let cases = [
         ("touched", content.clone()),
         ("one byte", changed(&|c| c[9 << 20] ^= 1)),
+        ("a byte behind the first window", changed(&|c| c[22 << 20] ^= 1)),
+        (
+            "a byte here and there",
+            changed(&|c| [9 << 20, 19 << 20, 25 << 20].into_iter().for_each(|at| c[at] ^= 1)),
+        ),
         ("first byte", changed(&|c| c[0] ^= 1)),
         ("inserted", changed(&|c| c.insert(5 << 20, 7))),
         ("removed", changed(&|c| drop(c.drain(1000..300_000)))),
