@@ -167,6 +167,12 @@ impl<'a> Printer<'a> {
             // Whoever read this had enough.
             Err(_) if self.io.out.broken => return Exit::Done,
             Err(mut failure) => {
+                // Whichever hand wrote there.
+                if let Some(reason) =
+                    self.io.out.failure.as_ref().filter(|why| failure.message.ends_with(*why))
+                {
+                    failure = unwritten(reason);
+                }
                 let told = |place: &&String| failure.of_store && !failure.message.contains(*place);
                 if let Some(place) = self.place.as_ref().filter(told) {
                     failure.message = format!("{place}: {}", failure.message);
@@ -178,10 +184,8 @@ impl<'a> Printer<'a> {
         drop(self.io.out.flush());
         match self.io.out.failure.take() {
             Some(error) if exit == Exit::Done => {
-                let failure = Failure::failed(format!("cannot write to standard output: {error}"))
-                    .with_hint(hint::OUTPUT);
                 self.json_done = true;
-                self.fail(&failure)
+                self.fail(&unwritten(&error))
             }
             _ => exit,
         }
@@ -253,6 +257,11 @@ pub fn refuse_arguments(io: &mut Io, error: &clap::Error, json: bool) -> Exit {
     }
     io.err.raw(&text);
     Exit::Usage
+}
+
+/// Standard output refused what it was given.
+fn unwritten(reason: &str) -> Failure {
+    Failure::failed(format!("cannot write to standard output: {reason}")).with_hint(hint::OUTPUT)
 }
 
 #[cfg(test)]

@@ -105,6 +105,12 @@ impl Word {
     }
 }
 
+/// A model was needed, and only a snapshot was given.
+pub fn no_model(word: &str) -> Failure {
+    let hint = format!("write {word}:/path/of/the/model; `ballast find '*.safetensors'` finds some");
+    Failure::usage("no model was named", hint)
+}
+
 /// `SNAPSHOT[:PATH]` in its two halves. A path begins with `/`, has no slash at its end, and is
 /// `None` if none was given.
 pub fn snapshot_and_path(given: &OsStr) -> Result<(String, Option<Vec<u8>>), Failure> {

@@ -65,7 +65,7 @@ fn node(place: &Place, report: &SnapshotReport, path: &Path) -> Node {
 }
 
 fn table(place: &Place, node: &Node) -> Option<SeamTableV1> {
-    ballast::repo::model::table_of(node, &Reader::open(&place.open()).unwrap()).unwrap()
+    ballast::repo::seams::table_of(node, &Reader::open(&place.open()).unwrap()).unwrap()
 }
 
 /// Chunks of a node: where each begins, and its id.

@@ -21,6 +21,7 @@ pub fn run(args: &DumpArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let path = match (path, args.archive) {
         (Some(path), _) => path,
         (None, Some(_)) => b"/".to_vec(),
+        (None, None) if !args.tensors.is_empty() => return Err(whom::no_model(&word)),
         (None, None) => {
             let hint = format!("write {word}:/path/of/the/file, or --archive tar for everything");
             return Err(Failure::usage("no file was named", hint));

@@ -18,7 +18,7 @@ use crate::output::{count, counted, name, size};
 use crate::printer::{Printer, Style};
 use crate::svg::{self, Bar, Chart, Picture};
 use crate::table::Table;
-use crate::{connect, time, whom};
+use crate::{connect, hint, time, whom};
 
 /// Bars beyond which snapshots without a change are left out of a picture.
 const MANY_BARS: usize = 40;
@@ -57,7 +57,8 @@ pub fn run(
         } else {
             let path = whom::absolute(p.io, path)?;
             replace(&path, &text).map_err(|error| {
-                Failure::from(Error::io(&path, error)).with_hint("give a file where you may write one")
+                let cure = hint::of_system(&error).unwrap_or("give a file where you may write one");
+                Failure::from(Error::io(&path, error)).with_hint(cure)
             })?;
         }
     }

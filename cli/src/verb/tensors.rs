@@ -20,10 +20,7 @@ use crate::{time, whom};
 /// Runs it.
 pub fn run(args: TensorsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let (word, path) = whom::snapshot_and_path(&args.snapshot)?;
-    let path = path.ok_or_else(|| {
-        let hint = format!("write {word}:/path/of/the/model; `ballast find '*.safetensors'` finds some");
-        Failure::usage("no model was named", hint)
-    })?;
+    let path = path.ok_or_else(|| whom::no_model(&word))?;
     let filter = whom::look(p.io, &args.filter)?;
     let repo = connect::open(p)?;
     let snapshot = whom::find(p, &repo, &word, &filter)?.id;
@@ -34,7 +31,7 @@ pub fn run(args: TensorsArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     connect::notices(p, &repo);
     let mut report = outcome?;
     for (id, reason) in &report.unreadable {
-        p.warn(&format!("snapshot {} cannot be read, so nothing is known before it: {reason}", id.short()));
+        p.warn(&format!("snapshot {} cannot be read: {reason}; Since is told without it", id.short()));
     }
     match args.sort {
         None => {}

@@ -12,6 +12,7 @@ fn what_cannot_be_meant_ends_with_2_and_says_what_to_do() {
         (&["-r", "/x", "restore", "newest", "-t", "/y"], "cannot name a snapshot", "`ballast snapshots`"),
         (&["-r", "/x", "restore", "latest:models", "-t", "/y"], "begin with /", "latest:/models"),
         (&["-r", "/x", "dump", "latest"], "no file was named", "latest:/path"),
+        (&["-r", "/x", "dump", "latest", "--tensor", "x"], "no model was named", "latest:/path/of/the/model"),
         (&["-r", "/x", "snapshot"], "<PATH>", "--help"),
         (&["-r", "/x", "snapshot", "--time", "yesterday", "/tmp"], "no time", "2025-04-05"),
         (&["-r", "/x", "cat", "tree"], "which one", "cat snapshot"),

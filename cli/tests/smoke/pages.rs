@@ -190,6 +190,13 @@ fn tensors_of_a_model() {
     let both = world.shell("ballast dump latest:/srv/models/llama --tensor '*weight'");
     let words = String::from_utf8_lossy(&both.stderr).into_owned();
     assert!(both.stdout.is_empty() && words.contains("2 tensors fit") && words.contains("--as"), "{words}");
+    // The same words whoever writes there.
+    for verb in ["dump latest:/srv/models/llama --tensor lm_head.weight", "tensors latest:/srv/models/llama"]
+    {
+        let full = world.shell(&format!("ballast {verb} > /dev/full"));
+        let words = String::from_utf8_lossy(&full.stderr).into_owned();
+        assert!(!full.status.success() && words.contains("cannot write to standard output: "), "{words}");
+    }
 }
 
 /// A safetensors file of two tensors.

@@ -89,9 +89,8 @@ impl Cutter {
     /// cuts.
     ///
     /// With `is_last` the region ends where the window ends, and so does the last
-    /// chunk. Without, cuts are given only while more than [`Self::lookahead`]
-    /// bytes lie after a chunk's start: the caller puts what follows the last cut
-    /// at the front of the next window. Content whose length is not known is cut
+    /// chunk. Without, a chunk of which the window does not tell where it ends is left: at most
+    /// [`Self::lookahead`] bytes, which the caller puts at the front of the next window. Content whose length is not known is cut
     /// with `is_last` unset to its end, and then what is left with it set.
     pub fn cut_window(&self, window: &[u8], is_last: bool, rule: Rule) -> Vec<usize> {
         let mut cuts = Vec::new();
@@ -108,22 +107,25 @@ impl Cutter {
         self.cut_window(data, true, Rule::PLAIN)
     }
 
-    /// End of the chunk that starts at `at`, if the window can tell.
+    /// End of the chunk that starts at `at`, if the window can tell: it can where the region ends with it, where
+    /// it holds all that may bear on the end, and where content ends the chunk among what it holds.
     pub(super) fn step(&self, window: &[u8], at: usize, is_last: bool, rule: Rule) -> Option<usize> {
-        let ahead = window.get(at..)?;
-        let enough = if is_last { !ahead.is_empty() } else { ahead.len() > self.lookahead(rule) };
-        enough.then(|| at + self.length(ahead, is_last, rule))
+        let ahead = window.get(at..).filter(|ahead| !ahead.is_empty())?;
+        if is_last || ahead.len() > self.lookahead(rule) {
+            return Some(at + self.length(ahead, is_last, rule));
+        }
+        let raw = (rule.policy == Policy::Cdc).then(|| self.scan(&ahead[..ahead.len().min(self.max)]))?;
+        (raw < ahead.len()).then(|| at + on_grid(raw, rule).min(ahead.len()))
     }
 
     /// Length of the chunk that starts with `data`. `ends` says that the region
     /// ends with `data`.
     fn length(&self, data: &[u8], ends: bool, rule: Rule) -> usize {
-        let grid = widen(rule.grid).max(1);
         let raw = match rule.policy {
             Policy::Fixed(unit) => return widen(unit).max(1).min(data.len()),
             Policy::Cdc => self.scan(&data[..data.len().min(self.max)]),
         };
-        if ends && raw == data.len() { raw } else { (raw - raw % grid).max(grid).min(data.len()) }
+        if ends && raw == data.len() { raw } else { on_grid(raw, rule).min(data.len()) }
     }
 
     /// The scan, over at most `max` bytes.
@@ -143,6 +145,12 @@ impl Cutter {
         );
         raw
     }
+}
+
+/// A length rounded down to the grid, at least one unit of it.
+fn on_grid(raw: usize, rule: Rule) -> usize {
+    let grid = widen(rule.grid).max(1);
+    (raw - raw % grid).max(grid)
 }
 
 /// A size as an index. Where an index is narrower than 32 bits, no such slice

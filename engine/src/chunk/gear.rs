@@ -144,10 +144,11 @@ mod tests {
     fn at_default_sizes_too() {
         let params = CutParams::default();
         let cutter = Cutter::new(&[1; 32], TABLE_VERSION, params).unwrap();
-        let mut run = vec![0; 4 << 20];
+        let longest = usize::try_from(params.max).unwrap();
+        let mut run = vec![0; longest + 1];
         for byte in [0, 1, 0x20, 0x7f, 0xff] {
             run.fill(byte);
-            assert_eq!(cutter.next_cut(&run, u64::MAX, Rule::PLAIN), 4 << 20);
+            assert_eq!(cutter.next_cut(&run, u64::MAX, Rule::PLAIN), longest);
         }
     }
 

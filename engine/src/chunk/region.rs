@@ -202,7 +202,7 @@ mod tests {
         assert!(with(4096, Policy::Cdc));
         assert!(with(4096, Policy::Fixed(1 << 20)));
         assert!(!with(0, Policy::Cdc));
-        assert!(!with((256 << 10) + 1, Policy::Cdc));
+        assert!(!with(CutParams::default().min + 1, Policy::Cdc));
         assert!(!with(1, Policy::Fixed(0)));
         assert!(!with(4096, Policy::Fixed(6000)));
         assert!(!with(1, Policy::Fixed(u32::MAX)));

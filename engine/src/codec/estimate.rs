@@ -23,6 +23,8 @@ pub enum Choice {
 }
 
 const PIECE: usize = 16 << 10;
+/// Of numbers whose type is known less is enough.
+const PIECE_OF_FLOATS: usize = 4 << 10;
 /// Less than this share saved by the sample is not worth a decoder's time at restore.
 const WORTH: f64 = 0.97;
 /// Below this ratio there are matches to be found, and level 3 finds more of them.
@@ -51,10 +53,10 @@ const CODER_LOSS: f64 = 0.006;
 const FASTER: f64 = 1.01;
 
 /// Three pieces: begin, middle, end; each begins at a multiple of four from the start.
-fn pieces(plain: &[u8]) -> [&[u8]; 3] {
+fn pieces(plain: &[u8], len: usize) -> [&[u8]; 3] {
     [0, 1, 2].map(|i| {
-        let start = ((plain.len() - PIECE) / 2 * i) & !3;
-        &plain[start..start + PIECE]
+        let start = ((plain.len() - len) / 2 * i) & !3;
+        &plain[start..start + len]
     })
 }
 
@@ -69,7 +71,11 @@ pub struct Look {
 
 /// What to encode `plain` with, of which it is known what its elements are, and what it would cost.
 pub fn look_as(plain: &[u8], element: Element) -> Look {
-    let mut look = look(plain);
+    let piece = match element {
+        Element::Bf16 | Element::F16 | Element::F32 => PIECE_OF_FLOATS,
+        _ => PIECE,
+    };
+    let mut look = look(plain, piece);
     let (choice, share) = match element {
         Element::Blocks(block) => {
             // What nearly nothing is left of, zstd takes to less.
@@ -93,14 +99,14 @@ pub fn look_as(plain: &[u8], element: Element) -> Look {
 /// Share in which bytes are stored that are coded one by one.
 fn literals(plain: &[u8]) -> f64 {
     let mut counts = [0u32; 256];
-    for byte in pieces(plain).into_iter().flatten() {
+    for byte in pieces(plain, PIECE).into_iter().flatten() {
         counts[usize::from(*byte)] += 1;
     }
     entropy(&counts) / 8.0 + CODER_LOSS
 }
 
-/// What `plain` is to be encoded with, and what that would cost.
-fn look(plain: &[u8]) -> Look {
+/// What `plain` is to be encoded with, and what that would cost, by pieces of this length.
+fn look(plain: &[u8], piece: usize) -> Look {
     let unseen = |choice| Look { choice, share: None };
     if plain.len() < 32 {
         return unseen(Choice::Raw);
@@ -112,20 +118,20 @@ fn look(plain: &[u8]) -> Look {
         let start = (plain.len().saturating_sub(PIECE) / 2) & !3;
         return small(&plain[start..plain.len().min(start + PIECE)]);
     }
-    let pieces = pieces(plain);
+    let pieces = pieces(plain, piece);
     let mut scratch = Vec::new();
     let mut coded = |bytes: &[u8]| match zstd::compress(bytes, 1, &mut scratch) {
-        true => scratch.len().min(PIECE),
-        false => PIECE,
+        true => scratch.len().min(piece),
+        false => piece,
     };
     let thorough = Choice::Zstd(if (SECOND_LEVEL_FROM..=FRAME).contains(&plain.len()) { 2 } else { 3 });
     let middle = coded(pieces[1]);
-    let ratio = middle as f64 / PIECE as f64;
+    let ratio = middle as f64 / piece as f64;
     if plain.len() <= FRAME && ratio <= MATCHES && ratio < least_as_numbers(pieces[1]) {
         return Look { choice: thorough, share: Some(ratio) };
     }
     let (numbers, layout) = numbers(&pieces);
-    let ratio = (coded(pieces[0]) + middle + coded(pieces[2])) as f64 / (3 * PIECE) as f64;
+    let ratio = (coded(pieces[0]) + middle + coded(pieces[2])) as f64 / (3 * piece) as f64;
     let (choice, share) = match ratio {
         r if numbers < WORTH && numbers < r * WORTH => (Choice::Planes(layout), numbers),
         r if r > WORTH => (Choice::Raw, 1.0),
@@ -231,7 +237,7 @@ mod tests {
     use super::*;
 
     fn choose(plain: &[u8]) -> Choice {
-        look(plain).choice
+        look(plain, PIECE).choice
     }
 
     fn noise(len: usize) -> Vec<u8> {
@@ -303,10 +309,13 @@ mod tests {
         // Decided by the middle alone, whatever stands at the ends.
         let ends = vec![0; 64 << 10];
         let mixed = [&ends[..], &words(3), &words(5), &words(7), &words(9), &ends].concat();
-        assert_eq!(look(&mixed).choice, Choice::Zstd(2));
-        assert!(look(&mixed).share.is_some_and(|share| share > 0.1), "of the middle: of all it were a third");
+        assert_eq!(look(&mixed, PIECE).choice, Choice::Zstd(2));
+        assert!(
+            look(&mixed, PIECE).share.is_some_and(|share| share > 0.1),
+            "of the middle: of all it were a third"
+        );
         let weights = [&ends[..], &kinds[1], &kinds[1], &kinds[1], &kinds[1], &ends].concat();
-        assert!(matches!(look(&weights).choice, Choice::Planes(_) | Choice::Zstd(_)));
-        assert!(look(&weights).share.is_some_and(|share| share < 0.3), "of all");
+        assert!(matches!(look(&weights, PIECE).choice, Choice::Planes(_) | Choice::Zstd(_)));
+        assert!(look(&weights, PIECE).share.is_some_and(|share| share < 0.3), "of all");
     }
 }

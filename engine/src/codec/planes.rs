@@ -55,21 +55,29 @@ pub fn encode(plain: &[u8], layout: Layout, scratch: &mut Scratch, out: &mut Vec
     let (lead, rest) = plain.split_at(layout.lead.min(plain.len()));
     let count = rest.len() / layout.width;
     let (elements, tail) = rest.split_at(count * layout.width);
-    if scratch.planes.len() < elements.len() {
-        scratch.planes.resize(elements.len(), 0);
+    // Planes that are stored as they are stand where they belong at once: those before the first to be coded.
+    let coded = &layout.coded[..layout.width];
+    let direct = coded.iter().position(|worth| *worth).unwrap_or(layout.width);
+    let begin = layout.header_len() + lead.len();
+    // What stands there from before is overwritten: no clearing.
+    out.resize(begin + direct * count, 0);
+    out.reserve(plain.len() + layout.header_len() - out.len());
+    out[layout.header_len()..begin].copy_from_slice(lead);
+    let aside = (layout.width - direct) * count;
+    if scratch.planes.len() < aside {
+        scratch.planes.resize(aside, 0);
     }
-    let planes = &mut scratch.planes[..elements.len()];
-    split(elements, layout, count, planes);
+    let planes = &mut scratch.planes[..aside];
+    split(elements, layout, count, &mut out[begin..], planes);
 
     let mut header = Put::with_capacity(layout.header_len());
     header.u8(layout.width as u8).u8(u8::from(layout.rotated) * FLAG_ROTATED).u8(lead.len() as u8);
-    out.clear();
-    out.reserve(plain.len() + layout.header_len());
-    out.resize(layout.header_len(), 0);
-    out.extend_from_slice(lead);
-    for (plane, worth) in planes.chunks_exact(count.max(1)).zip(layout.coded) {
+    for _ in 0..direct {
+        header.u8(CODING_RAW).u32(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+    for (plane, worth) in planes.chunks_exact(count.max(1)).zip(&coded[direct..]) {
         let mut coding = (CODING_RAW, plane);
-        if worth {
+        if *worth {
             if !zstd::compress_literals(plane, &mut scratch.coded) {
                 return false;
             }
@@ -134,19 +142,23 @@ pub fn decode(encoded: &[u8], scratch: &mut Scratch, out: &mut [u8]) -> Result<(
     Ok(())
 }
 
-/// Elements to planes, least significant byte first. Plain loops over equal slices and a constant
-/// rotation, which the compiler turns into vector code.
-fn split(elements: &[u8], layout: Layout, count: usize, planes: &mut [u8]) {
+/// Elements to planes, least significant byte first: as many as it holds into `first`, the others into `rest`. Plain loops
+/// over equal slices and a constant rotation, which the compiler turns into vector code.
+fn split(elements: &[u8], layout: Layout, count: usize, first: &mut [u8], rest: &mut [u8]) {
+    if count == 0 {
+        return;
+    }
+    let mut planes = first.chunks_exact_mut(count).chain(rest.chunks_exact_mut(count));
+    let mut next = || planes.next().unwrap_or_default();
     match (layout.width, layout.rotated) {
-        (2, false) => split2::<0>(elements, count, planes),
-        (2, true) => split2::<1>(elements, count, planes),
-        (_, false) => split4::<0>(elements, count, planes),
-        (_, true) => split4::<1>(elements, count, planes),
+        (2, false) => split2::<0>(elements, [next(), next()]),
+        (2, true) => split2::<1>(elements, [next(), next()]),
+        (_, false) => split4::<0>(elements, [next(), next(), next(), next()]),
+        (_, true) => split4::<1>(elements, [next(), next(), next(), next()]),
     }
 }
 
-fn split2<const TURN: u32>(elements: &[u8], count: usize, planes: &mut [u8]) {
-    let (low, high) = planes.split_at_mut(count);
+fn split2<const TURN: u32>(elements: &[u8], [low, high]: [&mut [u8]; 2]) {
     for ((element, low), high) in elements.as_chunks().0.iter().zip(low).zip(high) {
         let word = u16::from_le_bytes(*element).rotate_left(TURN);
         *low = word as u8;
@@ -154,10 +166,7 @@ fn split2<const TURN: u32>(elements: &[u8], count: usize, planes: &mut [u8]) {
     }
 }
 
-fn split4<const TURN: u32>(elements: &[u8], count: usize, planes: &mut [u8]) {
-    let (p0, rest) = planes.split_at_mut(count);
-    let (p1, rest) = rest.split_at_mut(count);
-    let (p2, p3) = rest.split_at_mut(count);
+fn split4<const TURN: u32>(elements: &[u8], [p0, p1, p2, p3]: [&mut [u8]; 4]) {
     for ((((element, p0), p1), p2), p3) in elements.as_chunks().0.iter().zip(p0).zip(p1).zip(p2).zip(p3) {
         let word = u32::from_le_bytes(*element).rotate_left(TURN);
         *p0 = word as u8;

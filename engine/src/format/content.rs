@@ -26,7 +26,7 @@ pub const LIST_MAX: usize = 1024;
 pub const MAX_LIST_DEPTH: usize = 8;
 
 /// One entry of a content list. The order of the variants is their tag on the wire.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Entry {
     /// 0: the bytes of a chunk.
     Chunk {

@@ -45,8 +45,8 @@ pub struct SnapshotFile {
 struct Crew {
     ahead: Arc<Ahead>,
     threads: Vec<JoinHandle<()>>,
-    /// Pieces it is aimed at: the next to be taken, and the end.
-    aimed: Option<(usize, usize)>,
+    /// Pieces up to here are on their way or taken, from the one that was taken last.
+    aimed: Option<usize>,
     /// How far ahead of the position it may be.
     span: usize,
 }
@@ -174,12 +174,14 @@ impl SnapshotFile {
 }
 
 impl Crew {
-    /// The chunk of that piece; pieces after it are on their way then.
+    /// The chunk of that piece, which is the first behind the one that was taken last; pieces after it are on their
+    /// way then.
     fn take(&mut self, content: &ContentAt<Arc<Reader>>, number: usize, beyond: usize) -> Result<BlobBytes> {
         let pieces = content.pieces();
-        let mut aimed = match self.aimed {
-            Some((next, until)) if next <= number && number < until => until,
-            _ => {
+        let mut aimed = match self.aimed.take() {
+            // It may have ended in front of a hole.
+            Some(until) => until.max(number),
+            None => {
                 self.span = FIRST_PIECES;
                 self.ahead.aim(number..number);
                 number
@@ -194,10 +196,9 @@ impl Crew {
             aimed = until;
             self.span = (self.span * 2).min(MOST_PIECES);
         }
-        self.aimed = None;
         let bytes = self.ahead.take(number)?;
         self.ahead.done(number, &pieces[number]);
-        self.aimed = Some((number + 1, aimed)).filter(|(next, until)| next < until);
+        self.aimed = Some(aimed);
         Ok(bytes)
     }
 }

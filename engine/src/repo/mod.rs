@@ -27,6 +27,7 @@ pub mod reach;
 pub mod reader;
 pub mod renew;
 pub mod reserve;
+pub mod seams;
 pub mod session;
 pub mod snapshots;
 pub mod temp;

@@ -1,11 +1,6 @@
-//! Bytes of a range of a file, chunk by chunk; and where two ranges need not be read to know that they are equal.
-//!
-//! Memory: a cursor holds the chunk it read last.
+//! What chunks a range of a file is made of, and where two ranges need not be read to know that they are equal.
 
-use crate::error::{Error, Result};
 use crate::format::content::Entry;
-use crate::id::{BlobKind, BlobRef};
-use crate::repo::reader::{BlobBytes, Reader};
 use crate::repo::trees::Piece;
 
 /// A part of a range that lies in one piece.
@@ -67,60 +62,6 @@ pub fn differing<'p>(
         new.next_if(|span| span.at + span.len <= at);
     }
     found
-}
-
-/// Reads a file forwards, mostly.
-pub struct Cursor<'r> {
-    reader: &'r Reader,
-    pieces: &'r [Piece],
-    held: Option<(u64, BlobBytes)>,
-    as_base: bool,
-}
-
-impl<'r> Cursor<'r> {
-    /// `pieces` are all of the file, in order.
-    pub fn new(reader: &'r Reader, pieces: &'r [Piece]) -> Self {
-        Self { reader, pieces, held: None, as_base: false }
-    }
-
-    /// What is read is kept for a while: others are decoded against it, and wanted next.
-    pub fn as_base(self) -> Self {
-        Self { as_base: true, ..self }
-    }
-
-    /// Fills `out` with the bytes from `offset` on, each verified as any that leaves the reader.
-    pub fn fill(&mut self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let mut filled = 0;
-        for span in spans(self.pieces, offset, out.len() as u64) {
-            // Within `out`, whose length they were cut to.
-            let (at, len) = (span.at as usize, span.len as usize);
-            let part = &mut out[at..at + len];
-            match span.entry {
-                Entry::Chunk { .. } => {
-                    let chunk = self.chunk(offset + span.at - span.skip, span.entry)?;
-                    part.copy_from_slice(&chunk[span.skip as usize..][..len]);
-                }
-                Entry::Inline { bytes } => part.copy_from_slice(&bytes[span.skip as usize..][..len]),
-                _ => part.fill(0),
-            }
-            filled = at + len;
-        }
-        if filled == out.len() { Ok(()) } else { Err(Error::corrupt("content", "ends before the file does")) }
-    }
-
-    fn chunk(&mut self, start: u64, entry: &Entry) -> Result<&[u8]> {
-        let Entry::Chunk { id, len } = entry else { return Err(Error::Internal("no chunk".into())) };
-        let held = match self.held.take() {
-            Some(held) if held.0 == start => held,
-            _ if self.as_base => (start, self.reader.base_bytes(&BlobRef::new(BlobKind::Chunk, *id))?),
-            _ => (start, self.reader.blob(BlobKind::Chunk, *id)?),
-        };
-        if held.1.len() != *len as usize {
-            let reason = format!("has {} bytes where its list says {len}", held.1.len());
-            return Err(Error::corrupt(format!("chunk {}", id.short()), reason));
-        }
-        Ok(&self.held.insert(held).1)
-    }
 }
 
 #[cfg(test)]

@@ -231,7 +231,15 @@ impl Reader {
 
     /// A chunk of a content list, its length checked too.
     pub fn chunk(&self, id: BlobId, len: u32) -> Result<BlobBytes> {
-        let bytes = self.blob(BlobKind::Chunk, id)?;
+        self.of_length(id, len, self.blob(BlobKind::Chunk, id)?)
+    }
+
+    /// The same of one that others are decoded against, which are wanted next: it is kept for a while.
+    pub fn chunk_as_base(&self, id: BlobId, len: u32) -> Result<BlobBytes> {
+        self.of_length(id, len, self.base_bytes(&BlobRef::new(BlobKind::Chunk, id))?)
+    }
+
+    fn of_length(&self, id: BlobId, len: u32, bytes: BlobBytes) -> Result<BlobBytes> {
         if bytes.len() == len as usize {
             return Ok(bytes);
         }

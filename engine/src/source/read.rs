@@ -14,10 +14,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::OFlags;
 
@@ -164,11 +165,31 @@ impl SourceFile {
         }
         let end = offset + wanted as u64;
         let Some(passing) = &self.passing else { return self.read_now(offset, out) };
-        let lock = || passing.lock().unwrap_or_else(PoisonError::into_inner);
-        lock().before(&self.file, self.stat.size, offset..end);
+        locked(passing).before(&self.file, self.stat.size, offset..end);
         let read = self.read_now(offset, out);
-        lock().after(&self.file, end);
+        locked(passing).after(&self.file, end);
         read
+    }
+
+    /// What `read` makes of a stretch that it reads in any order, by any threads: it is given what fills a buffer from
+    /// an offset within it.
+    pub fn over<T>(
+        &self,
+        range: Range<u64>,
+        read: impl FnOnce(&(dyn Fn(u64, &mut [u8]) -> bool + Sync)) -> T,
+    ) -> T {
+        if let Some(passing) = &self.passing {
+            locked(passing).before(&self.file, self.stat.size, range.clone());
+        }
+        let within = |offset: u64, out: &mut [u8]| {
+            let inside = offset >= range.start && out.len() as u64 <= range.end.saturating_sub(offset);
+            inside && range.end <= self.stat.size && self.read_now(offset, out).is_ok()
+        };
+        let made = read(&within);
+        if let Some(passing) = &self.passing {
+            locked(passing).after(&self.file, range.end);
+        }
+        made
     }
 
     /// As [`SourceFile::read_at`], of bytes within [`SourceFile::size`].
@@ -216,6 +237,10 @@ impl SourceFile {
         let message = format!("cannot be read at byte {offset}: {error}");
         Problem::new(ProblemKind::Unreadable, shown(&self.path), message)
     }
+}
+
+fn locked(passing: &Mutex<Passing>) -> MutexGuard<'_, Passing> {
+    passing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(target_os = "linux")]

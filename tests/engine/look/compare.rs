@@ -5,7 +5,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ballast::error::Error;
-use ballast::id::{BlobKind, BlobRef, SnapshotId};
+use ballast::format::content::Entry;
+use ballast::format::record::LostV1;
+use ballast::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
+use ballast::format::tree::Node;
+use ballast::format::wire;
+use ballast::id::{BlobId, BlobKind, BlobRef, SnapshotId};
 use ballast::op::diff::Side;
 use ballast::op::diff::tensors::{self, ModelDiff, Status, TensorDiff, TensorsReport, UnitKind};
 use ballast::progress::{Progress, Silent};
@@ -338,6 +343,67 @@ fn which_models_stand_against_each_other() {
     assert!(matches!(none, Err(Error::NotFound { .. })), "{none:?}");
 }
 
+/// The cache of a hub: files named by their hash, and a folder of links to them for each version.
+#[test]
+fn folders_of_links_are_followed() {
+    let scene = Scene::new();
+    let model = |seed: u64| -> Vec<Tensor> {
+        (0..4).map(|n| tensor(format!("layers.{n}.w"), n + if n < 3 { 0 } else { seed }, &[3000])).collect()
+    };
+    let link = |target: &str, name: &str| {
+        std::fs::create_dir_all(scene.top.join(name).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, scene.top.join(name)).unwrap();
+    };
+    for (number, seed) in [(1, 10), (2, 20)] {
+        scene.put(&format!("hub/blobs/{number}"), &file(&model(seed), ""));
+        link(&format!("../../blobs/{number}"), &format!("hub/snapshots/{number}/model.safetensors"));
+    }
+    link("../../blobs/1", "hub/snapshots/again/weights.safetensors");
+    link("../../none", "hub/snapshots/empty/model.safetensors");
+    scene.put("copied/model.safetensors", &file(&model(20), ""));
+    let (front, back) = ("a.safetensors", "b.safetensors");
+    scene.put("hub/blobs/a", &file(&model(10)[..2], ""));
+    scene.put("hub/blobs/b", &file(&model(30)[2..], ""));
+    let map: BTreeMap<String, &str> =
+        (0..4).map(|n| (format!("layers.{n}.w"), if n < 2 { front } else { back })).collect();
+    scene.put("hub/blobs/i", serde_json::json!({ "weight_map": map }).to_string().as_bytes());
+    for (blob, name) in [("a", front), ("b", back), ("i", "model.safetensors.index.json")] {
+        link(&format!("../../blobs/{blob}"), &format!("hub/snapshots/shards/{name}"));
+    }
+    let old = scene.take(1);
+    let between = |a: &str, b: &str| -> Vec<(Option<String>, Option<String>, u64, u64)> {
+        let name =
+            |path: &Option<Vec<u8>>| path.as_ref().map(|p| scene.name(p).replace("hub/snapshots/", ""));
+        let (all, report) = compare(&scene, &side(&scene, old, a), &side(&scene, old, b), &Silent);
+        assert!(report.unreadable.is_empty(), "{report:?}");
+        all.iter().map(|m| (name(&m.old), name(&m.new), m.all.identical, m.all.changed)).collect()
+    };
+    let at = |version: &str| format!("hub/snapshots/{version}");
+    let both = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
+    let one_changed = |a: &str, b: &str| {
+        let (a, b) = both(a, b);
+        (a, b, 3, 1)
+    };
+    assert_eq!(between(&at("1"), &at("2")), [one_changed("1/model.safetensors", "2/model.safetensors")]);
+    assert_eq!(between(&at("1"), &at("1")), []);
+    assert_eq!(
+        between(&at("2"), &at("shards")),
+        [one_changed("2/model.safetensors", "shards/model.safetensors.index.json")]
+    );
+    // Another name for the same file; links against a file; a link that leads nowhere.
+    assert_eq!(between(&at("1"), &at("again")), []);
+    assert_eq!(between(&at("1"), "copied"), [one_changed("1/model.safetensors", "copied/model.safetensors")]);
+    let (a, b) = both("copied/model.safetensors", "2/model.safetensors");
+    assert_eq!(between("copied", &at("2")), [(a, b, 4, 0)]);
+    assert_eq!(between(&at("empty"), &at("1")), [(None, Some("1/model.safetensors".into()), 0, 0)]);
+    assert_eq!(between(&at("empty"), &at("empty")), []);
+    // All of the cache: its files are models, and folders of several are none.
+    let names: Vec<_> =
+        between("hub", "hub/snapshots").into_iter().map(|(old, new, ..)| (old, new)).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(names.iter().all(|(old, new)| old.is_some() && new.is_none()), "{names:?}");
+}
+
 #[test]
 fn what_is_lost_is_told_and_the_rest_compared() {
     let scene = Scene::new();
@@ -387,4 +453,82 @@ fn a_stop_is_heard() {
     };
     assert!(run(&Silent).is_ok());
     assert!(matches!(run(&Calls::stopping_at(2)), Err(Error::Interrupted)));
+}
+
+/// Marks of loss, lengths that lie, directories that are gone: nothing is made up of them.
+#[test]
+fn what_nodes_say_is_not_believed() {
+    let scene = Scene::new();
+    let tensors = [tensor("a", 1, &[3000]), tensor("b", 2, &[3000])];
+    scene.put("d/m", &file(&tensors, ""));
+    scene.put("m", &file(&tensors, "another"));
+    let first = scene.take(1);
+    let lost = scene.doctored("m", |_, mut node| {
+        let mut lost = LostV1::default();
+        lost.push(node.size - 100, 50);
+        node.mark_lost(lost);
+        node
+    });
+    scene.take(1);
+    let longer = scene.doctored("m", |_, node| Node { size: node.size + 1, ..node });
+    scene.take(1);
+    let gone = scene.doctored("d", |_, node| {
+        let content = vec![Entry::Tree { id: BlobId([7; 32]) }];
+        Node { content, ..node }
+    });
+    for (id, name, words) in
+        [(lost, "m", "50 of its"), (longer, "m", "not as long as its directory says"), (gone, "d", "missing")]
+    {
+        let there = Side { snapshot: id, path: Some([b"/", name.as_bytes()].concat()) };
+        for (old, new) in [(&side(&scene, first, name), &there), (&there, &side(&scene, first, name))] {
+            let (all, report) = compare(&scene, old, new, &Silent);
+            assert!(all.is_empty(), "{name}: {all:?}");
+            let [(_, why)] = &report.unreadable[..] else { panic!("{name}: {report:?}") };
+            assert!(why.contains(words), "{name}: {why}");
+        }
+    }
+}
+
+/// Of holes nothing is read, however long they are; what lies between two of them counts.
+#[test]
+fn holes_are_passed_over() {
+    let scene = Scene::new();
+    scene.put("m", &file(&[tensor("t", 1, &[10])], ""));
+    scene.take(1);
+    let floats = |value: f32, count: usize| value.to_le_bytes().repeat(count);
+    const LONG: u64 = 1 << 61;
+    let made = |first: f32| {
+        scene.doctored("m", |session, node| {
+            let mut content = Vec::new();
+            let chunk = |value, count: usize| {
+                let bytes = floats(value, count);
+                let id = session.store(BlobKind::Chunk, &bytes).unwrap().id;
+                Entry::Chunk { id, len: bytes.len() as u32 }
+            };
+            content.push(chunk(first, 100));
+            content.push(Entry::Hole { len: 4000 });
+            content.push(chunk(2.0, 200));
+            content.push(Entry::Hole { len: LONG });
+            let size = 400 + 4000 + 800 + LONG;
+            let seam = Seam {
+                name: b"t"[..].into(),
+                dtype: b"F32"[..].into(),
+                shape: vec![size / 4],
+                offset: 0,
+                len: size,
+            };
+            let table = SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams: vec![seam], extensions: Vec::new() };
+            let seams = session.store(BlobKind::Seams, &wire::encode(&table)).unwrap().id;
+            Node { seams: Some(seams), content, size, ..node }
+        })
+    };
+    let at = |snapshot| Side { snapshot, path: Some(b"/m".to_vec()) };
+    let old = made(1.0);
+    scene.take(1);
+    let new = made(1.5);
+    let (all, report) = compare(&scene, &at(old), &at(new), &Silent);
+    assert!(report.unreadable.is_empty(), "{report:?}");
+    let t = of(&all[0], "t");
+    assert_eq!((t.units, t.changed_units), ((400 + 4000 + 800 + LONG) / 4, 100));
+    near(t.figures.relative, (100.0 * 0.25 / (100.0 + 200.0 * 4.0_f64)).sqrt());
 }

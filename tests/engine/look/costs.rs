@@ -2,11 +2,13 @@
 
 use ballast::error::Error;
 use ballast::id::SnapshotId;
+use ballast::op::snapshot::{SnapshotOptions, StreamOptions};
 use ballast::op::stats;
 use ballast::op::stats::models::{self, Lineage, ModelsReport};
 use ballast::progress::Silent;
 use ballast::repo::layers::Part;
 use ballast::repo::snapshots::Filter;
+use ballast::source::stream::{Reading, Tap};
 use support::models::{Tensor, file, tensor};
 use support::{bytes, of};
 
@@ -171,4 +173,72 @@ fn shards_are_one_model() {
         lineage.versions.iter().map(|v| (v.changed, v.bytes > 160_000, v.new_bytes > 160_000)).collect();
     assert_eq!(versions, [(true, true, true), (true, true, false)]);
     assert!(lineage.versions[1].new_bytes < 2000, "{lineage:?}");
+}
+
+/// Two snapshots of one row, asked for the same, are told of once, by the newer; asked for something else, or of
+/// another row, each is.
+#[test]
+fn a_row_is_told_once() {
+    let scene = Scene::new();
+    scene.put("a.safetensors", &file(&model(&[]), ""));
+    scene.put("b.safetensors", &file(&model(&[(HEAD, 70)]), ""));
+    let first = scene.take(1);
+    let second = scene.take(2);
+    let other = scene.take_by("other", 3, &of(&scene.top));
+    let (a, b) = (Some(scene.path("a.safetensors")), Some(scene.path("b.safetensors")));
+    let told_of = |of: &[(SnapshotId, Option<Vec<u8>>)]| -> Vec<(String, Vec<SnapshotId>)> {
+        let report = told(&scene, of, &Filter::default());
+        let one = |m: &Lineage| {
+            (scene.name(&m.path).to_owned(), m.versions.iter().map(|v| v.snapshot).collect::<Vec<_>>())
+        };
+        report.models.iter().map(one).collect()
+    };
+    let row = |name: &str, ids: &[SnapshotId]| (name.to_owned(), ids.to_vec());
+    let (both_a, both_b) = (row("a.safetensors", &[first, second]), row("b.safetensors", &[first, second]));
+    for of in [
+        &[(first, a.clone()), (second, a.clone())][..],
+        &[(second, a.clone()), (first, a.clone())],
+        &[(first, a.clone()), (second, a.clone()), (first, a.clone())],
+    ] {
+        assert_eq!(told_of(of), std::slice::from_ref(&both_a));
+    }
+    assert_eq!(
+        told_of(&[(first, a.clone()), (second, a.clone()), (second, b.clone())]),
+        [both_a.clone(), both_b.clone()]
+    );
+    assert_eq!(told_of(&[(first, b), (second, a.clone())]), [both_a.clone(), row("b.safetensors", &[first])]);
+    assert_eq!(told_of(&[(first, a.clone()), (other, a.clone())]).len(), 2);
+    // What the filter leaves out is in no row but its own.
+    let since = Filter { since_ns: Some(Scene::day(2)), ..Filter::default() };
+    let late = told(&scene, &[(first, a.clone()), (second, a)], &since);
+    assert_eq!(late.models.iter().map(|m| m.versions.len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+/// What a link leads to, and what came from a pipe and so has no seam table, was paid for all the same.
+#[test]
+fn links_and_pipes_are_paid_for() {
+    let scene = Scene::new();
+    scene.put("hub/blobs/1", &file(&model(&[]), ""));
+    std::fs::create_dir_all(scene.top.join("hub/snapshots/rev")).unwrap();
+    let link = scene.top.join("hub/snapshots/rev/model.safetensors");
+    std::os::unix::fs::symlink("../../blobs/1", link).unwrap();
+    let id = scene.take(1);
+    for path in ["hub/snapshots/rev", "hub/snapshots/rev/model.safetensors"] {
+        let report = told(&scene, &[(id, Some(scene.path(path)))], &Filter::default());
+        let version = &report.models[0].versions[0];
+        assert!((160_000..170_000).contains(&version.new_bytes), "{path}: {version:?}");
+        assert!(version.parts[&Part::Mlp] > 38_000, "{path}: {version:?}");
+    }
+    let mut piped = Vec::new();
+    for (day, head) in [(2, 71), (3, 72)] {
+        let tap = Tap::new(Reading(std::io::Cursor::new(file(&model(&[(HEAD, head)]), ""))));
+        let stream = Some(StreamOptions { path: "/m".into(), tap });
+        piped.push(scene.take_by("here", day, &SnapshotOptions { paths: Vec::new(), stream, ..of("/") }));
+    }
+    let report = told(&scene, &[(piped[1], Some(b"/m".to_vec()))], &Filter::default());
+    let brought: Vec<_> = report.models[0].versions.iter().map(|v| (v.changed, v.new_bytes)).collect();
+    assert_eq!(brought.len(), 2);
+    assert!(brought[0].0 && brought[0].1 > 160_000, "{brought:?}");
+    assert!(brought[1].0 && (35_000..80_000).contains(&brought[1].1), "{brought:?}");
+    assert!(report.models[0].versions.iter().all(|v| v.stored_bytes > 30_000), "{report:?}");
 }

@@ -1,23 +1,24 @@
 //! Files of a snapshot, open: against what they were made of, and against a model; how much of the store is read; damage.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::chunk::ReadAt;
+use ballast::chunk::{CutParams, ReadAt};
 use ballast::format::content::Entry;
 use ballast::format::tree::Node;
 use ballast::id::{BlobKind, BlobRef, ObjectKind, SnapshotId};
 use ballast::op::{open, restore};
 use ballast::progress::Silent;
-use ballast::repo::Repository;
 use ballast::repo::file::SnapshotFile;
 use ballast::repo::lookup::{self, LastLink};
 use ballast::repo::reader::Reader;
+use ballast::repo::{InitOptions, Repository};
 use ballast::store::call::Method;
 use ballast::store::record::RecordStore;
 use proptest::prelude::*;
-use support::{Place, bytes};
+use support::{Place, bytes, tiny};
 
 use crate::scene::Scene;
 
@@ -41,7 +42,6 @@ fn holed() -> Vec<u8> {
 }
 
 fn put_holed(scene: &Scene, name: &str) -> Vec<u8> {
-    use std::os::unix::fs::FileExt;
     let content = holed();
     scene.put(name, b"");
     let file = std::fs::File::options().write(true).open(scene.top.join(name)).unwrap();
@@ -80,6 +80,7 @@ fn a_whole_file_its_parts_and_what_is_none() {
     let mut rest = Vec::new();
     part.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, &expected[expected.len() - 3..], "nothing beyond the part");
+    assert_eq!(part.read_at(1_199_998, &mut [0; 10]).unwrap(), 2, "nor by offset");
     assert!(part.seek(SeekFrom::Current(-1_200_001)).is_err());
     let within = part.part(100, 50).unwrap();
     assert_eq!(within.to_vec().unwrap(), &expected[100..150]);
@@ -215,7 +216,13 @@ fn here_and_there_only_the_chunks_that_are_touched_are_read_and_each_once() {
         file.read_exact(&mut small).unwrap();
     }
     let touched = stored(&reader, all[..=20].iter().map(|c| c.2));
-    std::thread::sleep(Duration::from_millis(50));
+    // Until nothing is on its way any more.
+    let (mut before, mut still) = (read(), 0);
+    while still < 5 {
+        std::thread::sleep(Duration::from_millis(20));
+        still = if read() == before { still + 1 } else { 0 };
+        before = read();
+    }
     assert!(read() >= touched && read() <= 4 * touched, "{} for {touched}", read());
     // One place far away, ten times.
     store.take();
@@ -229,6 +236,48 @@ fn here_and_there_only_the_chunks_that_are_touched_are_read_and_each_once() {
     let before = read();
     file.read_at(offset + 100, &mut small).unwrap();
     assert!(read() - before <= stored(&reader, [chunk]));
+}
+
+/// A file of stretches of data with holes between is fetched ahead like any other.
+#[test]
+fn holes_between_do_not_stop_what_is_fetched_ahead() {
+    const STRETCH: usize = 64 << 10;
+    let cut = CutParams { min: 64 << 10, avg: 128 << 10, max: 512 << 10, ..CutParams::default() };
+    let scene = Scene::at(Place::new(&InitOptions { cut, ..tiny() }));
+    scene.put("f", b"");
+    let file = std::fs::File::options().write(true).open(scene.top.join("f")).unwrap();
+    let mut content = vec![0; 40 * 2 * STRETCH];
+    for n in 0..40 {
+        let data = bytes(100 + n as u64, STRETCH);
+        file.write_all_at(&data, (n * 2 * STRETCH) as u64).unwrap();
+        content[n * 2 * STRETCH..][..STRETCH].copy_from_slice(&data);
+    }
+    file.set_len(content.len() as u64).unwrap();
+    drop(file);
+    let id = scene.take(1);
+    let (repo, store) = recorded(&scene.place);
+    let reader = Arc::new(Reader::open(&repo).unwrap());
+    let node = node_of(&reader, &repo, id, &scene.path("f"));
+    let all = chunks(&node, &reader);
+    let apart = all.windows(2).filter(|pair| pair[0].1 < pair[1].0).count();
+    assert_eq!((apart, all.len()), (39, 40), "a chunk, a hole, and so on");
+    let mut file = SnapshotFile::open(&reader, b"/f", &node).unwrap();
+    store.take();
+    let end = all[20].1 as usize;
+    let mut read = vec![0; end];
+    for part in read.chunks_mut(8 << 10) {
+        file.read_exact(part).unwrap();
+    }
+    assert!(read == content[..end]);
+    let wanted = stored(&reader, all[..=24].iter().map(|c| c.2));
+    let fetched = || store.bytes(Method::GetRange, Some(ObjectKind::Pack));
+    let patience = std::time::Instant::now();
+    while fetched() < wanted && patience.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(fetched() >= wanted, "{} of {wanted}: nothing ahead", fetched());
+    file.read_to_end(&mut read).unwrap();
+    assert!(read == content);
 }
 
 #[test]

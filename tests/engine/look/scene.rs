@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
+use ballast::format::snapshot::SnapshotV1;
+use ballast::format::tree::Node;
 use ballast::id::{BlobRef, SnapshotId};
 use ballast::op::snapshot::{self, SnapshotOptions};
 use ballast::progress::Silent;
 use ballast::repo::index::Places;
+use ballast::repo::lookup::{self, LastLink};
+use ballast::repo::reader::Reader;
+use ballast::repo::session::Session;
 use ballast::repo::{InitOptions, OpenOptions, Repository};
 use ballast::store::Store;
 use support::{Place, of, put};
@@ -65,6 +70,19 @@ impl Scene {
 
     pub fn repo(&self) -> Repository {
         self.place.open_with(&OpenOptions { cache_dir: None, ..self.place.options() })
+    }
+
+    /// A snapshot that holds nothing but, at its root, what `change` makes of a node of the newest one.
+    pub fn doctored(&self, name: &str, change: impl FnOnce(&mut Session, Node) -> Node) -> SnapshotId {
+        let repo = self.repo();
+        let newest = repo.newest_snapshot(&repo.ledger(false).unwrap(), &Default::default(), 0).unwrap();
+        let reader = Reader::open(&repo).unwrap();
+        let found = lookup::resolve(&reader, newest.record.root, &self.path(name), LastLink::Follow);
+        let mut session = Session::begin(&repo, "test", false, &Silent).unwrap();
+        let node = change(&mut session, found.unwrap().node.unwrap());
+        let root = session.store_tree(vec![node]).unwrap();
+        let flushed = session.flush().unwrap();
+        session.commit(&SnapshotV1 { root, ..newest.record }, None, flushed).unwrap()
     }
 
     /// The packs with this blob are gone.

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ballast::chunk::CutParams;
+use ballast::format::content::Entry;
 use ballast::format::ledger::{Event, ForgetV1};
+use ballast::format::record::LostV1;
 use ballast::format::seams::{LAYOUT_SAFETENSORS, Seam, SeamTableV1};
-use ballast::format::snapshot::SnapshotV1;
 use ballast::format::tree::Node;
 use ballast::format::wire;
-use ballast::id::{BlobKind, ObjectKind, SessionId, SnapshotId};
+use ballast::id::{BlobKind, BlobRef, ObjectKind, SessionId, SnapshotId};
 use ballast::op::dump::{self, TensorFormat, TensorOptions};
 use ballast::op::tensors::{self, TensorsOptions, TensorsReport};
 use ballast::op::{diff, open, snapshot};
@@ -19,7 +20,6 @@ use ballast::repo::InitOptions;
 use ballast::repo::Repository;
 use ballast::repo::ledger::Append;
 use ballast::repo::reader::Reader;
-use ballast::repo::session::Session;
 use ballast::source::stream::{Reading, Tap};
 use ballast::store::call::Method;
 use safetensors::SafeTensors;
@@ -169,7 +169,7 @@ fn tensors_are_dumped_out_of_files_and_shards() {
     let refused = |names: &[&str], format| {
         dump_as(&repo, id, &scene.path("one"), names, format).unwrap_err().to_string()
     };
-    assert_eq!(refused(&["*.scale"], TensorFormat::Raw), "3 tensors fit");
+    assert!(refused(&["*.scale"], TensorFormat::Raw).ends_with("one/model.safetensors: 3 tensors fit"));
     assert!(refused(&["none"], TensorFormat::Raw).starts_with("tensor none in /"));
     assert!(refused(&["*.scale", "nil*"], TensorFormat::Safetensors).contains("tensor nil* in"));
     let none = raw(&repo, id, &scene.path("one/config.json"), "x").unwrap_err().to_string();
@@ -344,19 +344,12 @@ fn a_long_row_of_equal_snapshots_is_not_read_again_and_again() {
 
 /// A snapshot of one file with a seam table that says whatever one likes.
 fn with_table(scene: &Scene, seams: Vec<Seam>) -> (Repository, SnapshotId) {
-    let repo = scene.repo();
-    let reader = Reader::open(&repo).unwrap();
-    let id = repo.newest_snapshot(&repo.ledger(false).unwrap(), &Default::default(), 0).unwrap();
-    let node = node_of(&reader, &repo, id.id, &scene.path("m"));
-    let mut session = Session::begin(&repo, "test", false, &Silent).unwrap();
-    let table = SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams, extensions: Vec::new() };
-    let seams = session.store(BlobKind::Seams, &wire::encode(&table)).unwrap().id;
-    let node = Node { seams: Some(seams), name: b"m"[..].into(), ..node };
-    let root = session.store_tree(vec![node]).unwrap();
-    let flushed = session.flush().unwrap();
-    let record = SnapshotV1 { root, ..id.record };
-    let made = session.commit(&record, None, flushed).unwrap();
-    (repo, made)
+    let made = scene.doctored("m", |session, node| {
+        let table = SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams, extensions: Vec::new() };
+        let seams = session.store(BlobKind::Seams, &wire::encode(&table)).unwrap().id;
+        Node { seams: Some(seams), name: b"m"[..].into(), ..node }
+    });
+    (scene.repo(), made)
 }
 
 #[test]
@@ -404,9 +397,44 @@ fn what_a_table_says_is_not_believed() {
     }
     assert_eq!(raw(&repo, id, b"/m", "Q").unwrap(), &content[..4]);
     assert_eq!(raw(&repo, id, b"/m", "empty").unwrap(), b"");
-    assert_eq!(raw(&repo, id, b"/m", "twice").unwrap_err().to_string(), "2 tensors fit");
+    assert_eq!(raw(&repo, id, b"/m", "twice").unwrap_err().to_string(), "/m: 2 tensors fit");
     let copy = dump_as(&repo, id, b"/m", &["empty", ""], TensorFormat::Safetensors);
     assert_eq!(SafeTensors::deserialize(&copy.unwrap()).unwrap().tensor("").unwrap().data(), &content[8..9]);
+}
+
+/// A table of safetensors over a file that is none, whose first bytes would be the length of a header.
+#[test]
+fn a_header_that_is_none_is_not_looked_for() {
+    let scene = scene();
+    scene.put("m", &[0xff; 1000]);
+    scene.take(1);
+    let seam = Seam { name: b"t"[..].into(), dtype: b"U8"[..].into(), shape: vec![4], offset: 8, len: 4 };
+    let (repo, id) = with_table(&scene, vec![seam]);
+    let copy = dump_as(&repo, id, b"/m", &["t"], TensorFormat::Safetensors).unwrap();
+    assert_eq!(SafeTensors::deserialize(&copy).unwrap().tensor("t").unwrap().data(), [0xff; 4]);
+}
+
+/// A node that says more than its content has: what lies behind that is an error, neither nothing nor zeros.
+#[test]
+fn tensors_behind_the_content_are_errors() {
+    let scene = scene();
+    scene.put("m", &file(&[tensor("t", 1, &[1000])], ""));
+    scene.take(1);
+    let id = scene.doctored("m", |session, node| {
+        let (name, dtype) = (b"t"[..].into(), b"U8"[..].into());
+        let seams = vec![Seam { name, dtype, shape: vec![50], offset: node.size - 10, len: 50 }];
+        let table = SeamTableV1 { layout: LAYOUT_SAFETENSORS, seams, extensions: Vec::new() };
+        let seams = session.store(BlobKind::Seams, &wire::encode(&table)).unwrap().id;
+        Node { seams: Some(seams), size: node.size + 40, ..node }
+    });
+    let repo = scene.repo();
+    assert!(list(&repo, id, b"/m", &[]).rows[0].damaged);
+    for error in [
+        raw(&repo, id, b"/m", "t").unwrap_err(),
+        open::model(&repo, id, b"/m").unwrap().bytes(b"t").unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("reach beyond"), "{error}");
+    }
 }
 
 /// As often as there are tensors would all of the file be read.
@@ -439,6 +467,8 @@ fn a_table_of_tensors_on_one_another_is_not_compared() {
         let report = report.unwrap();
         assert_eq!((models, report.unreadable.len()), (1 - refused, refused), "{count}");
         assert!(report.unreadable.iter().all(|(_, why)| why.contains("lie on one another")), "{report:?}");
+        let dumped = dump_as(&repo, id, b"/m", &["*"], TensorFormat::Safetensors);
+        assert_eq!(dumped.is_err(), refused > 0, "{count}");
         // The next table is made of a snapshot of the directory again.
         scene.take(2);
     }
@@ -474,4 +504,41 @@ fn the_example_loads_models() {
     // The header of this module's models is read by the crate as it is by us.
     assert_eq!(SafeTensors::read_metadata(&models::file(&all, "")).unwrap().1.tensors().len(), all.len());
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/examples/load_model.rs").exists());
+}
+
+/// What is lost of one tensor is said of that one; an older snapshot that cannot be read ends the rows, and is named.
+#[test]
+fn what_is_damaged_is_said() {
+    let scene = scene();
+    let mut all: Vec<Tensor> = (0..3).map(|n| tensor(format!("t{n}"), n, &[64, 1024])).collect();
+    scene.put("m", &file(&all, ""));
+    let first = scene.take(1);
+    all[1].data = bytes(90, all[1].data.len());
+    scene.put("m", &file(&all, "another header, so another table"));
+    let second = scene.take(2);
+    let path = scene.path("m");
+    let said = |id, path: &[u8]| {
+        let report = list(&scene.repo(), id, path, &[]);
+        let damaged: Vec<bool> = report.rows.iter().map(|row| row.damaged).collect();
+        let since: Vec<bool> = report.rows.iter().map(|row| row.since.id == first).collect();
+        (damaged, since, report.unreadable.into_iter().map(|(id, _)| id).collect::<Vec<_>>())
+    };
+    assert_eq!(said(second, &path), (vec![false; 3], vec![true, false, true], vec![]));
+    let marked = scene.doctored("m", |_, mut node| {
+        let mut lost = LostV1::default();
+        lost.push(node.size - 1, 1);
+        node.mark_lost(lost);
+        node
+    });
+    assert_eq!(said(marked, b"/m").0, [false, false, true]);
+    let repo = scene.repo();
+    let root = repo.snapshot(first).unwrap().record.root;
+    scene.lose(&BlobRef::new(BlobKind::Tree, root));
+    assert_eq!(said(second, &path), (vec![false; 3], vec![false; 3], vec![first]));
+    let reader = Reader::open(&repo).unwrap();
+    let (pieces, _) = reader.pieces(&node_of(&reader, &repo, second, &path).content).unwrap();
+    let middle = list(&repo, second, &path, &[]).rows[1].tensor.offset;
+    let Entry::Chunk { id, .. } = pieces.iter().find(|p| p.offset == middle).unwrap().entry else { panic!() };
+    scene.lose(&BlobRef::new(BlobKind::Chunk, id));
+    assert_eq!(said(second, &path).0, [false, true, false]);
 }

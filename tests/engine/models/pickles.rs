@@ -153,6 +153,13 @@ fn what_does_not_fit_is_unnamed() {
     let twice = [view("a", "0", &[1200]), view("a", "1", &[1200])];
     let names = ["a F32[1200]", "data/1 F32[1200]", "data/2 [4800]", "data/3 [4800]"];
     assert_eq!(shown(&Pickle::new().tensors(&twice).finish()), names);
+    // So it does if it turns out to reach beyond its storage, but not if its elements are scattered.
+    let beyond = [View { offset: 1, ..view("a", "0", &[1200]) }, view("a", "1", &[1200])];
+    let names = ["data/0 F32[1200]", "data/1 F32[1200]", "data/2 [4800]", "data/3 [4800]"];
+    assert_eq!(shown(&Pickle::new().tensors(&beyond).finish()), names);
+    let turned = View { stride: Some(vec![1, 30]), ..view("a", "0", &[30, 40]) };
+    let names = ["data/0 F32[1200]", "a F32[1200]", "data/2 [4800]", "data/3 [4800]"];
+    assert_eq!(shown(&Pickle::new().tensors(&[turned, view("a", "1", &[1200])]).finish()), names);
     // A tensor that is called as a storage is.
     let odd = [view("data/1", "0", &[600])];
     let names = ["data/0 F32[1200]", "data/1 F32[600]", "data/2 [4800]", "data/3 [4800]"];

@@ -46,77 +46,38 @@ pub trait Number: Copy + Default + Ord + std::ops::BitOr<Output = Self> {
     fn half(self) -> f32;
 }
 
-impl Number for u8 {
-    const MAX: Self = Self::MAX;
-    #[inline]
-    fn wide(self) -> u32 {
-        self.into()
-    }
-    #[inline]
-    fn narrow(wide: u32) -> Self {
-        wide as Self
-    }
-    #[inline]
-    fn down(self, bits: u32) -> Self {
-        self >> (bits & 7)
-    }
-    #[inline]
-    fn up(self, bits: u32) -> Self {
-        self.unbounded_shl(bits)
-    }
-    #[inline]
-    fn half(self) -> f32 {
-        f32::from(self.div_ceil(2))
-    }
+macro_rules! number {
+    ($word:ty, $number:ident => $half:expr) => {
+        impl Number for $word {
+            const MAX: Self = Self::MAX;
+            #[inline]
+            fn wide(self) -> u32 {
+                self as u32
+            }
+            #[inline]
+            fn narrow(wide: u32) -> Self {
+                wide as Self
+            }
+            #[inline]
+            fn down(self, bits: u32) -> Self {
+                self >> (bits & (Self::BITS - 1))
+            }
+            #[inline]
+            fn up(self, bits: u32) -> Self {
+                self.unbounded_shl(bits)
+            }
+            #[inline]
+            fn half(self) -> f32 {
+                let $number = self;
+                $half
+            }
+        }
+    };
 }
 
-impl Number for u16 {
-    const MAX: Self = Self::MAX;
-    #[inline]
-    fn wide(self) -> u32 {
-        self.into()
-    }
-    #[inline]
-    fn narrow(wide: u32) -> Self {
-        wide as Self
-    }
-    #[inline]
-    fn down(self, bits: u32) -> Self {
-        self >> (bits & 15)
-    }
-    #[inline]
-    fn up(self, bits: u32) -> Self {
-        self.unbounded_shl(bits)
-    }
-    #[inline]
-    fn half(self) -> f32 {
-        ((i32::from(self) + 1) >> 1) as f32
-    }
-}
-
-impl Number for u32 {
-    const MAX: Self = Self::MAX;
-    #[inline]
-    fn wide(self) -> u32 {
-        self
-    }
-    #[inline]
-    fn narrow(wide: u32) -> Self {
-        wide
-    }
-    #[inline]
-    fn down(self, bits: u32) -> Self {
-        self >> (bits & 31)
-    }
-    #[inline]
-    fn up(self, bits: u32) -> Self {
-        self.unbounded_shl(bits)
-    }
-    #[inline]
-    fn half(self) -> f32 {
-        self.div_ceil(2) as i32 as f32
-    }
-}
+number!(u8, n => f32::from(n.div_ceil(2)));
+number!(u16, n => ((i32::from(n) + 1) >> 1) as f32);
+number!(u32, n => n.div_ceil(2) as i32 as f32);
 
 /// What is expected of an element: the base, and a share of the step that led to it.
 #[derive(Debug, Clone, Copy)]

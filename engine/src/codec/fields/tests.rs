@@ -249,6 +249,46 @@ fn layouts_that_lie_are_errors() {
     assert!(!made(&[&peaked, &one, &raw(&[1]), &zero]));
 }
 
+/// What a delta of fields says of its escapes, its groups and its end is counted.
+#[test]
+fn deltas_that_lie_are_errors() {
+    let byte = [[Part::new(0, 0, 8), Part::default()]].to_vec();
+    let field = Stream { run: 1, lanes: byte, peak: None, key: Vec::new(), is_halved: false };
+    let head = |stream: &Stream| {
+        let mut header = Vec::new();
+        Layout { period: 1, streams: vec![stream.clone()] }.put(&mut header);
+        header
+    };
+    let raw = |bytes: &[u8]| [&[0][..], &(bytes.len() as u32).to_le_bytes(), bytes].concat();
+    let delta = |header: &[u8], symbols: &[u8], count: u32, escapes: &[u8], end: &[u8]| {
+        let escapes = if escapes.is_empty() { Vec::new() } else { raw(escapes) };
+        [&[4][..], header, &[0], &raw(symbols), &count.to_le_bytes(), &escapes, end].concat()
+    };
+    let made = |encoded: &[u8], base: &[u8]| {
+        let mut out = vec![0x55; 4];
+        crate::codec::decode(Encoding::Delta as u8, 1, encoded, &[base], &mut out)
+            .map(|()| out)
+            .map_err(|e| e.to_string())
+    };
+    let (flat, base) = (head(&field), [10, 20, 30, 40]);
+    assert_eq!(made(&delta(&flat, &[2, 1, 0, 0], 0, &[], &[]), &base), Ok(vec![11, 19, 30, 40]));
+    assert_eq!(made(&delta(&flat, &[255, 0, 0, 0], 1, &[0], &[]), &base), Ok(vec![138, 20, 30, 40]));
+    let rest = [Encoding::Raw as u8, 7, 8];
+    assert_eq!(made(&delta(&flat, &[2, 1], 0, &[], &rest), &base[..2]), Ok(vec![11, 19, 7, 8]));
+    for (bad, base, words) in [
+        (delta(&flat, &[255, 255, 0, 0], 1, &[0], &[]), &base[..], "too few escapes"),
+        (delta(&flat, &[255, 0, 0, 0], 2, &[0, 0], &[]), &base, "too many escapes"),
+        (delta(&flat, &[255, 0, 0, 0], u32::MAX, &[0], &[]), &base, "more escapes than numbers"),
+        (delta(&flat, &[], 0, &[], &[Encoding::Raw as u8, 1, 2, 3, 4]), &[], "cover nothing"),
+        (delta(&head(&Stream { is_halved: true, ..field.clone() }), &[0; 4], 0, &[], &[]), &base, "ordered"),
+        (delta(&flat, &[0; 4], 0, &[], &[0]), &base, ""),
+        (delta(&flat, &[2, 1], 0, &[], &[Encoding::Delta as u8, 7, 8]), &base[..2], "end is a delta"),
+    ] {
+        let refused = made(&bad, base).expect_err(words);
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+}
+
 proptest! {
     #[test]
     fn anything_comes_back(

@@ -87,7 +87,9 @@ pub fn tensors(
     let mut chosen: Vec<&Tensor> = chosen.into_iter().map(|number| &model.tensors[number]).collect();
     let header = match (options.format, &chosen[..]) {
         (TensorFormat::Raw, [_]) => Vec::new(),
-        (TensorFormat::Raw, all) => return Err(Error::Usage(format!("{} tensors fit", all.len()))),
+        (TensorFormat::Raw, all) => {
+            return Err(Error::Usage(format!("{}: {} tensors fit", printable(&model.path), all.len())));
+        }
         (TensorFormat::Safetensors, _) => {
             let widths = chosen.iter().map(|tensor| width(tensor)).collect::<Result<Vec<u64>>>()?;
             let mut order: Vec<(&Tensor, u64)> = chosen.into_iter().zip(widths).collect();

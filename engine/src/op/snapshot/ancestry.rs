@@ -20,8 +20,8 @@ use crate::format::seams::Seam;
 use crate::format::tree::{EXT_SQLITE, Node, NodeKind};
 use crate::id::{BlobId, SnapshotId};
 use crate::repo::lookup::{self, LastLink};
-use crate::repo::model::table_of;
 use crate::repo::reader::Reader;
+use crate::repo::seams::table_of;
 use crate::repo::session::Session;
 use crate::repo::snapshots::Snapshot;
 

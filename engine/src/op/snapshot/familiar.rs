@@ -12,14 +12,11 @@
 //!   longer one would be cut. And the region must go on for more than a grid unit: the cut was
 //!   found in it, and rounded down, and the last byte of a region is not always looked at.
 
-use rayon::prelude::*;
-
 use super::seams::Layout;
 use crate::chunk::{CutParams, Region, Rule};
 use crate::format::content::Entry;
 use crate::format::tree::Node;
-use crate::id::{BlobId, BlobKind};
-use crate::repo::Repository;
+use crate::id::BlobId;
 use crate::repo::reader::Reader;
 
 /// One of them.
@@ -33,7 +30,8 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    fn end(&self) -> u64 {
+    /// Offset of the first byte after it.
+    pub fn end(&self) -> u64 {
         self.offset + u64::from(self.len)
     }
 
@@ -76,27 +74,15 @@ impl Familiar {
         found.is_ok_and(|at| self.0[at].len == len && self.0[at].id == id)
     }
 
-    /// Those that stand one after the other from `offset` on, where a chunk begins, lie in `window`
-    /// and are what they were. `regions` are those of this stretch of the file. Runs in the
-    /// current pool.
-    pub fn unchanged(&self, repo: &Repository, window: &[u8], offset: u64, regions: &[Region]) -> &[Chunk] {
+    /// Those that stand one after the other from `offset` on, where a chunk begins, up to `end`, and are cut there if
+    /// their bytes are still the same. `regions` are those of this stretch of the file.
+    pub fn run_at(&self, offset: u64, end: u64, regions: &[Region]) -> impl Iterator<Item = &Chunk> {
         let first = self.0.partition_point(|c| c.offset < offset);
-        let limit = offset + window.len() as u64;
         let mut next = offset;
-        let run = self.0[first..].iter().take_while(|c| {
-            let fits = c.offset == next && c.end() <= limit && c.ends_there(regions);
+        self.0[first..].iter().take_while(move |c| {
+            let fits = c.offset == next && c.end() <= end && c.ends_there(regions);
             next = c.end();
             fits
-        });
-        let run = &self.0[first..first + run.count()];
-        let same: Vec<bool> = run
-            .par_iter()
-            .map(|c| {
-                let from = usize::try_from(c.offset - offset).unwrap_or(usize::MAX);
-                let bytes = window.get(from..from.saturating_add(c.len as usize));
-                bytes.is_some_and(|bytes| repo.blob_id(BlobKind::Chunk, bytes) == c.id)
-            })
-            .collect();
-        &run[..same.iter().take_while(|same| **same).count()]
+        })
     }
 }

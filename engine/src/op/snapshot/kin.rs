@@ -24,8 +24,8 @@ use crate::format::seams::Seam;
 use crate::format::tree::Node;
 use crate::format::wire::Bytes;
 use crate::id::{BlobId, BlobKind, BlobRef};
-use crate::repo::model::table_of;
 use crate::repo::reader::Reader;
+use crate::repo::seams::table_of;
 use crate::repo::session::{Against, Session, SourceRef};
 
 /// A chunk is stored as a difference at most so many times removed from one that stands alone.

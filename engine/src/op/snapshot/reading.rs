@@ -115,6 +115,15 @@ impl Tools<'_> {
         })
     }
 
+    /// Fills `out` from `offset` on by `read`, as fast as allowed; `false` where it cannot.
+    pub fn paced(&self, offset: u64, out: &mut [u8], read: &(dyn Fn(u64, &mut [u8]) -> bool + Sync)) -> bool {
+        let moved = limit::by_pieces(self.read_limit, out.len(), |range| {
+            let len = range.len();
+            if read(offset + range.start as u64, &mut out[range]) { Ok(len) } else { Err(()) }
+        });
+        moved.is_ok()
+    }
+
     /// How a file is laid out that begins with `first`, all of it or [`super::seams::ENOUGH_BYTES`].
     pub fn layout(&self, at: &At, source: &Source, first: &[u8]) -> Result<Layout> {
         let rest = |offset: u64, out: &mut [u8]| match source {

@@ -14,8 +14,8 @@ use crate::format::seams::Seam;
 use crate::format::tree::Node;
 use crate::format::wire;
 use crate::id::{BlobId, BlobKind};
-use crate::repo::model::{format_of, table_from, table_of};
 use crate::repo::reader::Reader;
+use crate::repo::seams::{format_of, table_from, table_of};
 use crate::repo::session::Session;
 
 /// So many leading bytes are enough to tell the layout of any file.

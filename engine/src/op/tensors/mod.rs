@@ -71,7 +71,7 @@ pub struct TensorsReport {
     pub stored_bytes: u64,
     /// Snapshots that were looked into, this one included.
     pub snapshots: u64,
-    /// Older snapshots that could not be read: rows end before them.
+    /// Older snapshots that could not be read, or whose model could not: `since` is told without them.
     pub unreadable: Vec<(SnapshotId, String)>,
 }
 

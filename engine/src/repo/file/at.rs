@@ -1,11 +1,11 @@
 //! A file's content by offset: only the chunks that a range touches are fetched, each verified before a byte of it
 //! is given away.
 //!
-//! Memory: some 64 bytes for each chunk of the file, the last chunk that was read, and for a range of several chunks
-//! what is fetched ahead ([`crate::repo::ahead`]).
+//! Memory: some 64 bytes for each chunk of the file, shared by all clones; of each clone the last chunk that was read, and
+//! for a long range what is fetched ahead ([`crate::repo::ahead`]).
 
 use std::ops::Deref;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::chunk::ReadAt;
 use crate::error::{Error, Result, printable};
@@ -18,18 +18,33 @@ use crate::repo::trees::Piece;
 
 /// Zeros given at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-/// A range of more pieces than this is fetched by several threads.
+/// A range of more pieces than this, and of at least so many bytes, is fetched by several threads.
 const FEW_PIECES: usize = 2;
+const LONG_BYTES: u64 = 4 << 20;
 
-/// See the module's words. `R` is `&Reader` or `Arc<Reader>`.
+/// See the module's words. `R` is `&Reader` or `Arc<Reader>`. A clone is cheap, and remembers for itself what it read last.
 pub struct ContentAt<R> {
     reader: R,
-    path: Vec<u8>,
-    pieces: Vec<Piece>,
+    path: Arc<[u8]>,
+    pieces: Arc<Vec<Piece>>,
     len: u64,
     /// What the repository lost of it: offset and length.
-    lost: Vec<(u64, u64)>,
+    lost: Arc<[(u64, u64)]>,
+    as_base: bool,
     last: Mutex<Option<(usize, BlobBytes)>>,
+}
+
+impl<R: Clone> Clone for ContentAt<R> {
+    fn clone(&self) -> Self {
+        Self {
+            reader: self.reader.clone(),
+            path: self.path.clone(),
+            pieces: self.pieces.clone(),
+            lost: self.lost.clone(),
+            last: Mutex::default(),
+            ..*self
+        }
+    }
 }
 
 impl<R: Deref<Target = Reader>> ContentAt<R> {
@@ -44,7 +59,20 @@ impl<R: Deref<Target = Reader>> ContentAt<R> {
         }
         let lost = node.lost().map(|lost| lost.ranges).unwrap_or_default();
         let (pieces, len) = reader.pieces(&node.content)?;
-        Ok(Self { reader, path: path.to_vec(), pieces, len, lost, last: Mutex::default() })
+        Ok(Self {
+            reader,
+            path: path.into(),
+            pieces: Arc::new(pieces),
+            len,
+            lost: lost.into(),
+            as_base: false,
+            last: Mutex::default(),
+        })
+    }
+
+    /// What is read is kept by the reader for a while: others are decoded against it, and wanted next.
+    pub fn as_base(self) -> Self {
+        Self { as_base: true, ..self }
     }
 
     /// Where it is, in its snapshot.
@@ -117,7 +145,10 @@ impl<R: Deref<Target = Reader>> ContentAt<R> {
         let Some(Piece { entry: Entry::Chunk { id, len }, .. }) = self.pieces.get(number) else {
             return Err(Error::Internal("a piece that is no chunk".into()));
         };
-        let bytes = self.reader.chunk(*id, *len)?;
+        let bytes = match self.as_base {
+            false => self.reader.chunk(*id, *len)?,
+            true => self.reader.chunk_as_base(*id, *len)?,
+        };
         *last() = Some((number, bytes.clone()));
         Ok(bytes)
     }
@@ -147,7 +178,7 @@ impl<R: Deref<Target = Reader>> ReadAt for ContentAt<R> {
             len => self.touched(offset, len)?,
         };
         let mut out = &mut buf[..usize::try_from(len).unwrap_or(usize::MAX)];
-        if pieces.len() > FEW_PIECES {
+        if pieces.len() > FEW_PIECES && len >= LONG_BYTES && !self.as_base {
             let mut stretch = Stretches::default();
             stretch.add(self, offset, len)?;
             let mut at = 0;

@@ -31,7 +31,7 @@ pub struct DiskIndex {
 }
 
 /// How long sled's own lock is waited for. Nobody else has it, as this process holds that of the cache; but threads of
-/// a sled that was closed may be at their last work.
+/// a sled that was closed may be at their last work: on a busy machine that was seen once in a few dozen runs.
 const LOCK_WAITS_MS: [u64; 4] = [1, 5, 20, 100];
 
 fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T> {

@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::number::Unit;
 use super::passable;
 use super::sums::Sums;
+use crate::chunk::ReadAt;
 use crate::error::{Error, Result, printable};
 use crate::format::content::Entry;
 use crate::progress::Progress;
+use crate::repo::file::ContentAt;
 use crate::repo::model::{Model, Tensor};
-use crate::repo::range::{Cursor, differing, spans};
+use crate::repo::range::{differing, spans};
 use crate::repo::reader::Reader;
 use crate::repo::trees::Piece;
 
@@ -45,9 +47,8 @@ struct Job {
 
 /// All that is to be read of two models.
 pub struct Work<'r> {
-    reader: &'r Reader,
-    old: Vec<Vec<Piece>>,
-    new: Vec<Vec<Piece>>,
+    old: Vec<ContentAt<&'r Reader>>,
+    new: Vec<ContentAt<&'r Reader>>,
     jobs: Vec<Job>,
     /// Of each tensor: what is known without reading.
     known: BTreeMap<usize, Sums>,
@@ -64,36 +65,32 @@ impl<'r> Work<'r> {
     pub fn new(reader: &'r Reader, old: Option<&Model>, new: Option<&Model>) -> Result<Self> {
         // Of a model that is alone nothing is read.
         let both = old.is_some() && new.is_some();
-        let pieces = |model: Option<&Model>| -> Result<Vec<Vec<Piece>>> {
+        let files = |model: Option<&Model>| -> Result<Vec<ContentAt<&'r Reader>>> {
             let shards = model.filter(|_| both).map(|model| &model.shards[..]).unwrap_or_default();
             let size = shards.iter().fold(0, |sum: u64, shard| sum.saturating_add(shard.node.size));
             if let Some(model) = model.filter(|model| both && model.bytes() / MAX_SHARED > size) {
                 return Err(Error::corrupt(printable(&model.path), "its tensors lie on one another"));
             }
-            let pieces = shards.iter().map(|shard| {
+            let files = shards.iter().map(|shard| {
                 let path = || printable(&shard.path);
                 if let Some(lost) = shard.node.lost() {
                     let (lost_bytes, size_bytes) = (lost.bytes(), shard.node.size);
                     return Err(Error::Lost { path: path(), lost_bytes, size_bytes });
                 }
-                let (pieces, len) = reader.pieces(&shard.node.content)?;
-                match len == shard.node.size {
-                    true => Ok(pieces),
+                let file = ContentAt::open(reader, &shard.path, &shard.node)?;
+                match file.len() == shard.node.size {
+                    true => Ok(file),
                     false => Err(Error::corrupt(path(), "is not as long as its directory says")),
                 }
             });
-            pieces.collect()
+            files.collect()
         };
-        Ok(Self { reader, old: pieces(old)?, new: pieces(new)?, jobs: Vec::new(), known: BTreeMap::new() })
+        Ok(Self { old: files(old)?, new: files(new)?, jobs: Vec::new(), known: BTreeMap::new() })
     }
 
     /// The first `bytes` of two tensors are to be compared.
     pub fn add(&mut self, tensor: usize, old: &Tensor, new: &Tensor, bytes: u64, unit: Unit) {
-        let (olds, news) = (&self.old[old.shard], &self.new[new.shard]);
-        let is_hole = |pieces: &[Piece], offset: u64| {
-            let at = pieces.partition_point(|piece| piece.offset <= offset).saturating_sub(1);
-            pieces.get(at).is_some_and(|piece| matches!(piece.entry, Entry::Hole { .. }))
-        };
+        let (olds, news) = (self.old[old.shard].pieces(), self.new[new.shard].pieces());
         let found = differing(spans(olds, old.offset, bytes), spans(news, new.offset, bytes), bytes);
         let stretches = in_units(&found, bytes, unit.bytes);
         let numbers = unit.number.is_some();
@@ -106,13 +103,17 @@ impl<'r> Work<'r> {
                 }
                 let mut from = start;
                 while from < start + len {
-                    let to = job_end(news, new.offset, from, start + len, unit.bytes);
                     // Zeros on both sides add nothing, and there may be more of them than anyone could read.
-                    if equal && is_hole(news, new.offset + from) && is_hole(news, new.offset + to - 1) {
-                        self.known.entry(tensor).or_default().units += (to - from) / unit.bytes;
-                        from = to;
+                    if equal
+                        && let Some(zeros) = hole_after(news, new.offset + from)
+                        && let units = zeros.min(start + len - from) / unit.bytes
+                        && units > 0
+                    {
+                        self.known.entry(tensor).or_default().units += units;
+                        from += units * unit.bytes;
                         continue;
                     }
+                    let to = job_end(news, new.offset, from, start + len, unit.bytes);
                     let job = Job {
                         tensor,
                         old: (old.shard, old.offset + from),
@@ -170,27 +171,15 @@ impl<'r> Work<'r> {
             }
             work();
         });
-        let (mut done, trouble) = done.into_inner().unwrap_or_else(|e| e.into_inner());
-        if let Some(error) = trouble {
-            return Err(error);
+        let (done, trouble) = done.into_inner().unwrap_or_else(|e| e.into_inner());
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(joined(self.known, &|number| self.jobs[number].tensor, done)),
         }
-        // In the order of jobs, whoever did them: a sum of fractions depends on it.
-        done.sort_by_key(|(number, _)| *number);
-        let mut results: Results = self.known.into_iter().map(|(tensor, sums)| (tensor, Ok(sums))).collect();
-        for (number, sums) in done {
-            let result = results.entry(self.jobs[number].tensor).or_insert(Ok(Sums::default()));
-            match (&mut *result, sums) {
-                (Ok(all), Ok(sums)) => all.add(&sums),
-                (Err(_), _) => {}
-                (_, Err(reason)) => *result = Err(reason),
-            }
-        }
-        Ok(results)
     }
 
     fn one(&self, job: &Job) -> Result<Sums> {
-        let mut old = Cursor::new(self.reader, &self.old[job.old.0]).as_base();
-        let mut new = Cursor::new(self.reader, &self.new[job.new.0]);
+        let (old, new) = (self.old[job.old.0].clone().as_base(), self.new[job.new.0].clone());
         let window = (WINDOW_BYTES / job.unit.bytes).max(1) * job.unit.bytes;
         let capacity = window.min(job.len) as usize;
         let (mut was, mut is) = (vec![0; capacity], vec![0; if job.equal { 0 } else { capacity }]);
@@ -199,16 +188,50 @@ impl<'r> Work<'r> {
         while at < job.len {
             // Of a window's length at most.
             let len = (job.len - at).min(window) as usize;
-            old.fill(job.old.1 + at, &mut was[..len])?;
+            fill(&old, job.old.1 + at, &mut was[..len])?;
             if job.equal {
                 sums.equal(&was[..len], &job.unit);
             } else {
-                new.fill(job.new.1 + at, &mut is[..len])?;
+                fill(&new, job.new.1 + at, &mut is[..len])?;
                 sums.compare(&was[..len], &is[..len], &job.unit);
             }
             at += len as u64;
         }
         Ok(sums)
+    }
+}
+
+/// What is known of each tensor, and what its jobs found, by their numbers: in the order of jobs, whoever did them, as a
+/// sum of fractions depends on it. A tensor of which anything could not be read has no figures.
+fn joined(
+    known: BTreeMap<usize, Sums>,
+    tensor: &dyn Fn(usize) -> usize,
+    mut done: Vec<(usize, Result<Sums, String>)>,
+) -> Results {
+    done.sort_by_key(|(number, _)| *number);
+    let mut results: Results = known.into_iter().map(|(tensor, sums)| (tensor, Ok(sums))).collect();
+    for (number, sums) in done {
+        let result = results.entry(tensor(number)).or_insert(Ok(Sums::default()));
+        match (&mut *result, sums) {
+            (Ok(all), Ok(sums)) => all.add(&sums),
+            (Err(_), _) => {}
+            (_, Err(reason)) => *result = Err(reason),
+        }
+    }
+    results
+}
+
+/// How much of a hole lies from there on; `None` where there is none.
+fn hole_after(pieces: &[Piece], offset: u64) -> Option<u64> {
+    let piece = pieces.get(pieces.partition_point(|piece| piece.offset <= offset).checked_sub(1)?)?;
+    let Entry::Hole { len } = piece.entry else { return None };
+    (piece.offset + len).checked_sub(offset)
+}
+
+fn fill(file: &ContentAt<&Reader>, offset: u64, out: &mut [u8]) -> Result<()> {
+    match file.read_exact_at(offset, out)? {
+        true => Ok(()),
+        false => Err(Error::corrupt(printable(file.path()), "ends before its tensors do")),
     }
 }
 
@@ -256,6 +279,26 @@ mod tests {
             let bytes = |all: &[(u64, u64)]| all.iter().flat_map(|(s, l)| *s..s + l).collect::<Vec<_>>();
             assert_eq!(bytes(&found), bytes(wanted), "{stretches:?}");
             assert!(found.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0));
+        }
+    }
+
+    #[test]
+    fn jobs_are_joined_in_their_order_and_one_that_failed_fails_its_tensor() {
+        let sums = |absolute: f64| Ok(Sums { units: 1, absolute, ..Sums::default() });
+        let done = |order: &[usize]| -> Vec<(usize, Result<Sums, String>)> {
+            let all = [sums(1e16), sums(1.0), sums(1.0), Err("gone".to_owned()), sums(2.0), sums(3.0)];
+            order.iter().map(|number| (*number, all[*number].clone())).collect()
+        };
+        let known = BTreeMap::from([(0, Sums { units: 5, ..Sums::default() }), (2, Sums::default())]);
+        for order in [[0, 1, 2, 3, 4, 5], [2, 1, 0, 5, 4, 3], [4, 2, 3, 0, 5, 1]] {
+            let found = joined(known.clone(), &|number| usize::from(number > 2), done(&order));
+            // One after the other, each 1 is too little to be seen.
+            assert_eq!(found[&0], Ok(Sums { units: 8, absolute: 1e16, ..Sums::default() }), "{order:?}");
+            assert_eq!(
+                (&found[&1], &found[&2]),
+                (&Err("gone".to_owned()), &Ok(Sums::default())),
+                "{order:?}"
+            );
         }
     }
 

@@ -1,10 +1,13 @@
 //! Which models stand against each other.
 //!
 //! Two directories are gone through side by side, nothing is read where both have the same. Shards that an index in
-//! their directory names are no models of their own. Memory: the nodes of the directories that wait, and one node of
-//! each model that differs.
+//! their directory names are no models of their own. A directory in which no file is a model may hold links to one, as
+//! in the caches of hubs: these are followed in the two directories that were named. Memory: the nodes of the
+//! directories that wait, one model with its index, a number for each other index of a directory, and one node of each
+//! model that differs.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use crate::error::{Error, Result, printable};
 use crate::format::tree::{Node, NodeKind};
@@ -83,11 +86,25 @@ pub fn find(
         return Ok(vec![Pair { old: side(old), new: side(new) }]);
     };
     progress.phase("looking for models", None, None);
-    let mut walk = Walk { reader, roots: (old.root, new.root), unreadable, pairs: Vec::new() };
+    let mut walk = Walk {
+        reader,
+        roots: (old.root, new.root),
+        unreadable,
+        pairs: Vec::new(),
+        met: (false, false),
+        key: RandomState::new(),
+    };
     let mut todo: Vec<(At, At)> = vec![(Some((olds, a.path.clone())), Some((news, b.path.clone())))];
     while let Some((old, new)) = todo.pop() {
         progress.check()?;
         walk.level(old, new, &mut todo)?;
+    }
+    if walk.met != (true, true)
+        && walk.pairs.len() <= 1
+        && walk.unreadable.is_empty()
+        && let Some(linked) = walk.linked(old, new)?
+    {
+        return Ok(linked);
     }
     let mut pairs = walk.pairs;
     pairs.sort_by(|a, b| a.path().cmp(b.path()));
@@ -111,6 +128,9 @@ struct Walk<'w> {
     roots: (BlobId, BlobId),
     unreadable: &'w mut Vec<(String, String)>,
     pairs: Vec<Pair>,
+    /// Was there any model, on either side?
+    met: (bool, bool),
+    key: RandomState,
 }
 
 /// A directory of one side, read.
@@ -119,7 +139,7 @@ struct Listing {
     path: Vec<u8>,
     nodes: Vec<Node>,
     /// What each index in it stands for.
-    indexed: BTreeMap<Vec<u8>, Model>,
+    indexed: BTreeMap<Vec<u8>, Print>,
     /// Files that are parts of these.
     shards: HashSet<Vec<u8>>,
 }
@@ -127,7 +147,16 @@ struct Listing {
 /// What of a directory is compared by name: models, and directories below.
 enum Thing<'n> {
     File(&'n Node),
-    Index(&'n Node, &'n Model),
+    Index(&'n Node, Print),
+}
+
+/// Equal where tensors, names of files and their contents are: all that is kept of a model. By a key of this run's
+/// own, so that nobody makes two models with one.
+type Print = u64;
+
+fn print(key: &RandomState, model: &Model) -> Print {
+    let files: Vec<_> = model.shards.iter().map(|s| (name_of(&s.path), &s.node.content)).collect();
+    key.hash_one((files, &model.tensors))
 }
 
 impl Thing<'_> {
@@ -140,18 +169,39 @@ impl Thing<'_> {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::File(a), Self::File(b)) => a.content == b.content && a.seams == b.seams,
-            (Self::Index(_, a), Self::Index(_, b)) => {
-                let contents = |model: &Model| -> Vec<_> {
-                    model.shards.iter().map(|s| (name_of(&s.path).to_vec(), s.node.content.clone())).collect()
-                };
-                a.tensors == b.tensors && contents(a) == contents(b)
-            }
+            (Self::Index(_, a), Self::Index(_, b)) => a == b,
             _ => false,
         }
     }
 }
 
 impl Walk<'_> {
+    /// What the named directories have where one of them has models by links only. `None`: neither has.
+    fn linked(&mut self, old: &Place, new: &Place) -> Result<Option<Vec<Pair>>> {
+        let mut found = [None, None];
+        for (found, place) in found.iter_mut().zip([old, new]) {
+            match Model::find(self.reader, place.root, &place.path) {
+                Ok(model) => *found = Some(print(&self.key, &model)),
+                // None, or several.
+                Err(Error::Usage(_) | Error::NotFound { .. }) => {}
+                Err(error) => {
+                    self.unreadable.push((printable(&place.path), super::passable(error)?));
+                    return Ok(Some(Vec::new()));
+                }
+            }
+        }
+        let [was, is] = found;
+        let by_link = was.is_some() && !self.met.0 || is.is_some() && !self.met.1;
+        if !by_link || was.is_none() && self.met.0 || is.is_none() && self.met.1 {
+            return Ok(None);
+        }
+        if was == is {
+            return Ok(Some(Vec::new()));
+        }
+        let side = |place: &Place| Found { root: place.root, path: place.path.clone(), node: None };
+        Ok(Some(vec![Pair { old: was.map(|_| side(old)), new: is.map(|_| side(new)) }]))
+    }
+
     fn level(&mut self, old: At, new: At, todo: &mut Vec<(At, At)>) -> Result<()> {
         if let (Some((a, _)), Some((b, _))) = (&old, &new)
             && a == b
@@ -174,6 +224,7 @@ impl Walk<'_> {
         }
         todo.extend(below.into_values());
         let (mut olds, news) = (old.models(), new.models());
+        self.met = (self.met.0 || !olds.is_empty(), self.met.1 || !news.is_empty());
         let (roots, found) = (self.roots, |root, listing: &Listing, thing: &Thing<'_>| {
             let node = thing.node();
             Some(Found { root, path: join(&listing.path, &node.name), node: Some(node.clone()) })
@@ -215,8 +266,8 @@ impl Walk<'_> {
                 }
             };
             if let Some(model) = model {
-                listing.shards.extend(model.shards.iter().map(|shard| shard.path.clone()));
-                listing.indexed.insert(node.name.to_vec(), model);
+                listing.indexed.insert(node.name.to_vec(), print(&self.key, &model));
+                listing.shards.extend(model.shards.into_iter().map(|shard| shard.path));
             }
         }
         Ok(Some(listing))
@@ -227,8 +278,8 @@ impl Listing {
     fn models(&self) -> BTreeMap<&[u8], Thing<'_>> {
         let mut models = BTreeMap::new();
         for node in self.nodes.iter().filter(|node| node.kind == NodeKind::File) {
-            if let Some(model) = self.indexed.get(&node.name[..]) {
-                models.insert(&node.name[..], Thing::Index(node, model));
+            if let Some(print) = self.indexed.get(&node.name[..]) {
+                models.insert(&node.name[..], Thing::Index(node, *print));
             } else if node.seams.is_some() && !self.shards.contains(&join(&self.path, &node.name)) {
                 models.insert(&node.name[..], Thing::File(node));
             }

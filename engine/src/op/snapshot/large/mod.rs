@@ -1,5 +1,5 @@
-//! Large files: a window moves over the file, is cut in parallel with exactly the sequential
-//! cut points, and its chunks are hashed, looked up, encoded, sealed and checked by all
+//! Large files: what is as the parent has it is taken over ([`skip`]). Over the rest a window moves; it is cut, by many in
+//! parallel with exactly the sequential cut points, and its chunks are hashed, looked up, encoded, sealed and checked by all
 //! workers, while the next window is being filled.
 //!
 //! Memory: [`WINDOWS`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
@@ -11,6 +11,7 @@
 //! last cut once more, to the next window.
 
 mod paged;
+mod skip;
 
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -34,14 +35,19 @@ use crate::source::sqlite::{HEADER_BYTES, Header, UNITS_FROM_BYTES};
 use crate::source::{Change, Segment};
 use paged::{Paged, Results};
 
-/// New bytes of a window.
+/// New bytes of a window: of the first, of one that many cut, and of a database.
 const WINDOW_BYTES: usize = 16 << 20;
+/// New bytes of a window that one thread cuts while it is still in the cache.
+const LATER_BYTES: usize = 8 << 20;
 /// Chunks of a task, unless it is one.
 const TASK_BYTES: usize = 128 << 10;
 /// The layout of a file is told by its first window.
 const _: () = assert!(WINDOW_BYTES >= ENOUGH_BYTES);
 /// Windows at a time.
 const WINDOWS: usize = 3;
+/// For so many workers, the thread that reads cuts as well: it is faster than they are with what it gives them, and a window
+/// that many cut is cut in part twice.
+const CUT_ALONE_THREADS: usize = 4;
 
 /// Buffers that windows are read into; taking one waits until one is free.
 pub struct Windows {
@@ -231,10 +237,27 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         let mut window = self.windows.take();
         // Bytes at the front of the window that were read before, and where they stand in the stretch.
         let (mut held, mut start) = (0usize, 0u64);
+        // Up to here it was counted as read.
+        let mut counted = 0;
+        let alone = self.pool.current_num_threads() <= CUT_ALONE_THREADS;
         loop {
             self.tools.progress.check()?;
+            if start > 0 || offset > 0 {
+                let stretch = offset + start..offset + len;
+                let skipped = self.skip(large, stretch, before, &regions, &mut |large, to| {
+                    self.count(large, &mut counted, to - offset);
+                })?;
+                if skipped > 0 {
+                    (start, held) = (start + skipped, 0);
+                }
+                if start == len {
+                    return Ok(true);
+                }
+            }
             let left = len - start - held as u64;
-            let fresh = usize::try_from(left.min(WINDOW_BYTES as u64)).unwrap_or(WINDOW_BYTES);
+            let is_first = offset == 0 && start == 0 && held == 0;
+            let most = if alone && !is_first { LATER_BYTES } else { WINDOW_BYTES };
+            let fresh = usize::try_from(left.min(most as u64)).unwrap_or(most);
             let buffer = window.room(held + fresh);
             let from = offset + start + held as u64;
             let fresh = match self.tools.read_at(&large.file.at, &large.source, from, &mut buffer[held..]) {
@@ -261,7 +284,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                 large.parts.extend((fresh > 0).then_some(Part::Entry(Entry::Inline { bytes })));
                 return Ok(true);
             }
-            if offset == 0 && start == 0 && held == 0 {
+            if is_first {
                 if !large.source.is_stream() {
                     large.live = reading::live_bytes(self.tools, &large.file.at, &buffer[..fresh.min(100)]);
                 }
@@ -270,35 +293,16 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                 let (path, seams) = (large.file.at.path().as_os_str().as_bytes(), &large.layout.seams);
                 *kin = self.tools.ancestry.kin(path, before.node, seams, &buffer[..fresh]).map(Arc::new);
             }
-            large.read_bytes += fresh as u64;
-            self.tools.progress.advance(0, fresh as u64);
             let filled = held + fresh;
+            self.count(large, &mut counted, start + filled as u64);
             let buffer = &buffer[..filled];
-            let repo = self.tools.session.repo();
-            let mut from = 0;
-            let known =
-                self.pool.install(|| before.familiar.unchanged(repo, buffer, offset + start, &regions));
-            let mut ranges = Vec::new();
-            for chunk in known {
-                let to = from + chunk.len as usize;
-                if ranges.is_empty() && (before.trusted || self.still_there(chunk.id)?) {
-                    large.parts.push(Part::Entry(Entry::Chunk { id: chunk.id, len: chunk.len }));
-                } else {
-                    // Lost meanwhile: stored again, and what follows keeps its order behind it.
-                    ranges.push(from..to);
-                }
-                from = to;
-            }
-            let found = self
-                .pool
-                .install(|| cutter.cut_regions(&buffer[from..], offset + start + from as u64, &regions));
-            for to in found.into_iter().map({
-                let base = from;
-                move |cut| base + cut
-            }) {
-                ranges.push(std::mem::replace(&mut from, to)..to);
-            }
-            let last = from;
+            let cuts = if alone {
+                cutter.cut_regions_alone(buffer, offset + start, &regions)
+            } else {
+                self.pool.install(|| cutter.cut_regions(buffer, offset + start, &regions))
+            };
+            let mut last = 0;
+            let ranges = cuts.into_iter().map(|to| std::mem::replace(&mut last, to)..to).collect();
             if start + last as u64 == len {
                 self.spawn(number, large, window, offset + start, kin, ranges, done, wrap, scope);
                 return Ok(true);
@@ -313,6 +317,14 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             start += last as u64;
             window = next;
         }
+    }
+
+    /// Counts what was read of a stretch, once: what a window leaves may be read again.
+    fn count(&self, large: &mut LargeFile, counted: &mut u64, to: u64) {
+        let more = to.saturating_sub(*counted);
+        *counted += more;
+        large.read_bytes += more;
+        self.tools.progress.advance(0, more);
     }
 
     /// A stream that cannot be read to its end is no file: it ends the run, as a stop does.
