@@ -18,6 +18,10 @@ impl Gathering {
         let long = self.plain.len() + plain.len() > target_bytes as usize;
         let full = !self.blobs.is_empty() && (long || self.blobs.len() == MAX_FRAME_BLOBS);
         let out = full.then(|| std::mem::take(self));
+        if self.plain.capacity() == 0 {
+            // Else it would be copied each time it grows.
+            self.plain.reserve(plain.len().max(target_bytes as usize));
+        }
         self.plain.extend_from_slice(plain);
         self.blobs.push(blob);
         out

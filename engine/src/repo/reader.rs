@@ -12,6 +12,7 @@
 //! which others may wait while they decode, waits for none.
 
 mod shelf;
+mod trail;
 mod woven;
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -33,6 +34,7 @@ use crate::repo::trees::read_list;
 
 pub use shelf::BlobBytes;
 use shelf::{Frame, FrameCache, FrameKey};
+pub use trail::Trail;
 use woven::by_grains;
 
 /// Plaintext of frames kept, unless [`Reader::keeping`] says otherwise.

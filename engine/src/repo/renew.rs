@@ -2,6 +2,8 @@
 //! changed name in a large directory, or a changed stretch of a huge file, then costs some hundred
 //! bytes. Where they are cut never depends on it.
 
+use std::cell::OnceCell;
+
 use crate::codec::Hint;
 use crate::error::Result;
 use crate::format::content::Entry;
@@ -18,31 +20,33 @@ const MAX_HEIGHT: u8 = 4;
 /// A frame of its own, and one more to be read, must be worth it.
 const LEAST_GAIN_PERCENT: u8 = 40;
 
-/// The old version of a directory.
+/// The old version of a directory. Nothing of it is read for one that is not cut and did not change.
 #[derive(Debug, Default)]
 pub struct OldTree {
     tree: Option<BlobId>,
     /// First name and id of its parts, if it is cut.
-    parts: Vec<(Bytes, BlobId)>,
+    parts: OnceCell<Vec<(Bytes, BlobId)>>,
 }
 
 impl OldTree {
     /// None that can be read is as good as none.
-    pub fn of(id: Option<BlobId>, reader: &Reader) -> Self {
-        let Some(id) = id else { return Self::default() };
-        let Ok(tree) = reader.tree_blob(BlobKind::Tree, id) else { return Self::default() };
-        Self { tree: Some(id), parts: tree.parts.into_iter().map(|part| (part.first, part.id)).collect() }
+    pub fn of(id: Option<BlobId>) -> Self {
+        Self { tree: id, parts: OnceCell::new() }
     }
 
     /// What stands where a stretch that begins with `first` stands now; of the tree itself if `None`.
-    fn near(&self, first: Option<&Bytes>) -> Option<BlobRef> {
-        let tree = || self.tree.map(|id| BlobRef::new(BlobKind::Tree, id));
-        let Some(first) = first else { return tree() };
-        let after = self.parts.partition_point(|(name, _)| name <= first);
-        let part =
-            self.parts.get(after.saturating_sub(1)).map(|(_, id)| BlobRef::new(BlobKind::TreePart, *id));
+    fn near(&self, first: Option<&Bytes>, reader: &Reader) -> Option<BlobRef> {
+        let tree = self.tree?;
+        let whole = BlobRef::new(BlobKind::Tree, tree);
+        let Some(first) = first else { return Some(whole) };
+        let parts = self.parts.get_or_init(|| {
+            let parts = reader.tree_blob(BlobKind::Tree, tree).map(|tree| tree.parts).unwrap_or_default();
+            parts.into_iter().map(|part| (part.first, part.id)).collect()
+        });
+        let after = parts.partition_point(|(name, _)| name <= first);
+        let part = parts.get(after.saturating_sub(1)).map(|(_, id)| BlobRef::new(BlobKind::TreePart, *id));
         // A directory that was not cut yet.
-        part.or_else(tree)
+        Some(part.unwrap_or(whole))
     }
 }
 
@@ -90,7 +94,7 @@ impl Session {
     /// As [`Session::store_tree`], against what the directory was before.
     pub fn renew_tree(&self, nodes: Vec<Node>, old: &OldTree, reader: &Reader) -> Result<BlobId> {
         self.store_tree_with(nodes, &mut |kind, plain, first| {
-            self.renew(kind, plain, old.near(first), reader)
+            self.renew(kind, plain, old.near(first, reader), reader)
         })
     }
 
@@ -102,9 +106,10 @@ impl Session {
     }
 
     fn renew(&self, kind: BlobKind, plain: &[u8], old: Option<BlobRef>, reader: &Reader) -> Result<BlobId> {
+        let id = self.repo().blob_id(kind, plain);
         if let Some(old) = old.filter(|_| plain.len() >= LEAST_BYTES)
             // What did not change, most of the time, needs no look at what it was.
-            && old.id != self.repo().blob_id(kind, plain)
+            && old.id != id
             && let Ok(bytes) = reader.base_bytes(&old)
             && let Ok(len) = u32::try_from(bytes.len())
         {
@@ -115,6 +120,6 @@ impl Session {
                 return self.store_against(kind, plain, &against, reader).map(|stored| stored.id);
             }
         }
-        self.store(kind, plain).map(|stored| stored.id)
+        self.store_as(kind, id, plain, Hint::NONE, None).map(|stored| stored.id)
     }
 }

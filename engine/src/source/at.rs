@@ -100,9 +100,11 @@ impl At {
     /// A path that leads to it through the handle, for calls that know only paths.
     pub(super) fn handle_path(&self) -> PathBuf {
         static PROC: OnceLock<bool> = OnceLock::new();
-        let by_handle = || PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd()));
-        if cfg!(target_os = "linux") && *PROC.get_or_init(|| by_handle().exists()) {
-            by_handle().join(&self.entry)
+        let by_handle = || format!("/proc/self/fd/{}/", self.dir.as_raw_fd());
+        if cfg!(target_os = "linux") && *PROC.get_or_init(|| Path::new(&by_handle()).exists()) {
+            let mut path = OsString::from(by_handle());
+            path.push(&self.entry);
+            path.into()
         } else {
             self.path.clone()
         }

@@ -24,6 +24,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -155,7 +156,11 @@ impl Exclude {
         let own = options.own.iter().flat_map(|given| {
             let identity = given.metadata().ok().map(|m| (m.dev(), m.ino()));
             let real = given.canonicalize().ok().filter(|real| real != given);
-            std::iter::once(given.clone()).chain(real).map(move |path| Own { path, identity })
+            let in_one_spelling = |path: PathBuf| path.components().collect::<PathBuf>();
+            std::iter::once(given.clone())
+                .chain(real)
+                .map(in_one_spelling)
+                .map(move |path| Own { path, identity })
         });
         let mut tags = options.if_present.iter().map(|text| Tag::parse(text)).collect::<Result<Vec<_>>>()?;
         if options.caches {
@@ -236,9 +241,10 @@ impl Exclude {
             return false;
         }
         let identity = stat.filter(|s| s.is_dir()).map(Stat::identity);
-        self.own
-            .iter()
-            .any(|own| path.starts_with(&own.path) || (identity.is_some() && own.identity == identity))
+        let bytes = path.as_os_str().as_bytes();
+        // By bytes first: asked of every path, and nearly none begins alike.
+        let below = |own: &Path| bytes.starts_with(own.as_os_str().as_bytes()) && path.starts_with(own);
+        self.own.iter().any(|own| below(&own.path) || (identity.is_some() && own.identity == identity))
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a look at a file to its node, all but the content of files and
 //! directories (design §8, "Node").
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 
@@ -20,10 +20,11 @@ pub const YOUNG_NS: i64 = 2_000_000_000;
 /// Names of users and groups, asked of the system once each.
 #[derive(Debug, Default)]
 pub struct Names {
-    known: Mutex<HashMap<(Owner, u32), Bytes>>,
+    /// A handful, asked for with each file.
+    known: Mutex<BTreeMap<(Owner, u32), Bytes>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     User,
     Group,

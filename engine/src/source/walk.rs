@@ -16,7 +16,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Dir, OFlags};
+use rustix::fs::OFlags;
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
 
 use super::at::{At, shown};
 use super::exclude::{Exclude, Tag, Why};
@@ -28,6 +30,9 @@ use crate::entropy::Clock;
 use crate::error::{Problem, ProblemKind};
 use crate::format::tree::{MARK_INCOMPLETE, Node, check_name};
 
+/// Names of a directory asked for at a time.
+#[cfg(target_os = "linux")]
+const LISTED_BYTES: usize = 32 << 10;
 /// Names looked at in all to size what one walk leaves out.
 const MEASURE_BUDGET: u64 = 200_000;
 
@@ -285,27 +290,40 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// Names in a directory, sorted, and why there may be more.
+/// Names in a directory, sorted, and why there may be more. The handle's place in the directory is used up.
 fn list(fd: &OwnedFd) -> (Vec<OsString>, Option<io::Error>) {
     let mut names = Vec::new();
-    let mut error = None;
-    match fd.try_clone().and_then(|clone| Ok(Dir::new(clone)?)) {
-        Ok(mut dir) => {
-            while let Some(entry) = dir.read() {
-                match entry {
-                    Ok(entry) => names.push(OsString::from_vec(entry.file_name().to_bytes().to_vec())),
-                    Err(e) => {
-                        error = Some(e.into());
-                        break;
-                    }
-                }
-            }
+    let error = each_name(fd, |name| {
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name.to_vec()));
         }
-        Err(e) => error = Some(e),
-    }
-    names.retain(|name| name != "." && name != "..");
+    });
     names.sort_unstable();
-    (names, error)
+    (names, error.err())
+}
+
+#[cfg(target_os = "linux")]
+fn each_name(fd: &OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = [const { std::mem::MaybeUninit::uninit() }; LISTED_BYTES];
+    let mut dir = rustix::fs::RawDir::new(fd, &mut buffer);
+    loop {
+        match dir.next() {
+            Some(Ok(entry)) => take(entry.file_name().to_bytes()),
+            // Removed meanwhile: nothing is in it.
+            None | Some(Err(Errno::NOENT)) => return Ok(()),
+            Some(Err(Errno::INTR)) => {}
+            Some(Err(e)) => return Err(e.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn each_name(fd: &OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut dir = rustix::fs::Dir::new(fd.try_clone()?)?;
+    while let Some(entry) = dir.read() {
+        take(entry?.file_name().to_bytes());
+    }
+    Ok(())
 }
 
 fn is_gone(error: &io::Error) -> bool {

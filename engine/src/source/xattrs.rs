@@ -27,6 +27,9 @@ pub(super) fn read(at: &At, problems: &mut Vec<Problem>) -> Option<Extension> {
             format!("cannot read {what}: {error}"),
         ));
     };
+    if has_none(at) {
+        return None;
+    }
     let path = at.handle_path();
     let names = match xattr::list(&path) {
         Ok(names) => names,
@@ -59,6 +62,19 @@ pub(super) fn read(at: &At, problems: &mut Vec<Problem>) -> Option<Extension> {
     }
     pairs.sort();
     Some(Extension { tag: EXT_XATTRS, critical: false, data: encode(&XattrsV1 { pairs }).into() })
+}
+
+/// Is it certain that there are none? So it is with most files, and one call says it.
+#[cfg(target_os = "linux")]
+fn has_none(at: &At) -> bool {
+    use rustix::io::Errno;
+    matches!(rustix::fs::llistxattr_query(at.handle_path()), Ok(0) | Err(Errno::OPNOTSUPP | Errno::NOENT))
+}
+
+/// The usual way finds out.
+#[cfg(not(target_os = "linux"))]
+fn has_none(_at: &At) -> bool {
+    false
 }
 
 /// Does the error only say that there are none, or that the file is gone (which others report)?

@@ -206,6 +206,30 @@ fn names_of_one_file_that_changed_between_are_two_files() {
     assert_eq!(fs::read(target.join("b")).unwrap(), b"two");
 }
 
+/// What is made in a directory that gives its own group away is given back to the one recorded.
+#[test]
+fn groups_are_the_recorded_ones_below_a_directory_that_gives_its_own() {
+    if !is_root() {
+        return;
+    }
+    let vault = Vault::new();
+    let below = dir(b"below", vec![file(b"x", b"x"), file(b"given", b"x").owner(12, 34)]);
+    let specs = vec![dir(b"d", vec![file(b"f", b"x"), below, dir(b"empty", Vec::new())]), file(b"top", b"x")];
+    let id = vault.snapshot(&specs);
+    for (group, mode) in [(4321, 0o2755), (0, 0o755)] {
+        let (_keep, target) = place();
+        std::os::unix::fs::chown(&target, None, Some(group)).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
+        let report = vault.restore(&to(id, &target));
+        assert_eq!(report.problems, []);
+        let owner = |name: &str| fs::metadata(target.join(name)).map(|m| (m.uid(), m.gid())).unwrap();
+        for name in ["top", "d", "d/f", "d/empty", "d/below", "d/below/x"] {
+            assert_eq!(owner(name), (0, 0), "{name}");
+        }
+        assert_eq!(owner("d/below/given"), (12, 34));
+    }
+}
+
 /// Run again by the test below, as somebody.
 #[test]
 #[ignore = "runs as another user, from the test below"]

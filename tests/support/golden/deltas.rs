@@ -89,7 +89,7 @@ impl Past {
         path: &[u8],
         nodes: Vec<Node>,
     ) -> Result<BlobId> {
-        let old = OldTree::of(self.trees.get(path).copied(), reader);
+        let old = OldTree::of(self.trees.get(path).copied());
         let id = builder.session.renew_tree(nodes, &old, reader)?;
         self.trees.insert(path.to_vec(), id);
         Ok(id)

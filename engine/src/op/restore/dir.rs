@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FileType, Mode, fstat};
 use rustix::io::Errno;
 
+use super::meta::Before;
 use super::plan::Kept;
 use super::run::{Done, Run, Trouble, cannot, count};
 use super::{delete, door, meta};
@@ -41,6 +42,9 @@ pub struct Dir<'r> {
     pub file: File,
     /// Made by this run: nothing of others is expected in it.
     pub fresh: bool,
+    /// Made by this run, it belongs to the user and group of this process: so does what is made in it, whether the
+    /// file system takes the group from the process or from the directory.
+    pub gives_us: bool,
     /// For [`door::temp_name`].
     pub temp_salt: u32,
     /// What is to stay in it, if all else is to go.
@@ -72,6 +76,7 @@ impl<'r> Dir<'r> {
             run,
             file,
             fresh,
+            gives_us: false,
             temp_salt,
             kept,
             below: Vec::new(),
@@ -112,6 +117,7 @@ impl<'r> Dir<'r> {
             run: self.run,
             file,
             fresh,
+            gives_us: fresh && (stat.st_uid, stat.st_gid) == self.run.me,
             temp_salt,
             kept: kept.filter(|_| !fresh),
             below: self.below_of(&node.name),
@@ -203,7 +209,9 @@ impl Drop for Dir<'_> {
         }
         if let (Some(node), false) = (self.becomes.take(), self.run.is_aborted()) {
             let stat = if self.fresh { None } else { fstat(&self.file).ok() };
-            meta::apply(self.run, &self.file, &node, stat.as_ref(), &self.path());
+            let new = if self.gives_us { Before::Ours } else { Before::New };
+            let before = stat.as_ref().map_or(new, Before::There);
+            meta::apply(self.run, &self.file, &node, before, &self.path());
         }
         // In a loop, not in each other: trees may be thousands of directories deep.
         let mut next = self.parent.take();

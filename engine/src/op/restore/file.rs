@@ -15,6 +15,7 @@ use super::aside::{self, Aside};
 use super::course;
 use super::dir::Dir;
 use super::links::{Announce, Origin, identity};
+use super::meta::Before;
 use super::run::{Done, Trouble, cannot, count};
 use super::sink::Temp;
 use super::{Overwrite, delete, door, meta};
@@ -124,7 +125,7 @@ impl<'r> Task<'r> {
         {
             aside.finish();
         }
-        meta::apply(run, file, &self.node, Some(stat), &self.path);
+        meta::apply(run, file, &self.node, Before::There(stat), &self.path);
         count(&run.counts.skipped, 1);
         run.progress.advance(1, len);
         self.announced(stat);
@@ -169,7 +170,8 @@ impl<'r> Task<'r> {
     /// Its content is in `file`, which has its name: the metadata. `was`: what it is, if it was there before.
     pub fn written(&self, file: &File, was: Option<&Stat>) -> Done<()> {
         let run = self.dir.run;
-        meta::apply(run, file, &self.node, was, &self.path);
+        let new = if self.dir.gives_us { Before::Ours } else { Before::New };
+        meta::apply(run, file, &self.node, was.map_or(new, Before::There), &self.path);
         count(&run.counts.files, 1);
         run.progress.advance(1, 0);
         if self.announce.is_some() {

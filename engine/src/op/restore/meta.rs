@@ -5,7 +5,7 @@
 //! Without root the owner stays who restores. A set-id bit is then left out too where it would
 //! speak for another user or group than the one recorded.
 //!
-//! Of what was there before only what differs is set.
+//! Of what was there before only what differs is set, and of what is new and known to be ours not the owner.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,9 +26,30 @@ use crate::format::wire;
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
 
-/// Sets all of it on a file or directory that is open. `was`: what it was, if it was there before.
-pub fn apply(run: &Run<'_>, file: &File, node: &Node, was: Option<&Stat>, path: &[u8]) {
-    let given = owner(run, node, was, path, |uid, gid| fchown(file, Some(uid), Some(gid)));
+/// What is known of a file or directory before its metadata are set.
+#[derive(Clone, Copy)]
+pub enum Before<'s> {
+    /// It was there.
+    There(&'s Stat),
+    /// It is new; its group may be its directory's.
+    New,
+    /// It is new, and belongs to the user and group of this process.
+    Ours,
+}
+
+impl<'s> Before<'s> {
+    fn stat(self) -> Option<&'s Stat> {
+        match self {
+            Self::There(stat) => Some(stat),
+            Self::New | Self::Ours => None,
+        }
+    }
+}
+
+/// Sets all of it on a file or directory that is open.
+pub fn apply(run: &Run<'_>, file: &File, node: &Node, before: Before<'_>, path: &[u8]) {
+    let was = before.stat();
+    let given = owner(run, node, before, path, |uid, gid| fchown(file, Some(uid), Some(gid)));
     each_xattr(run, node, path, |name, value| {
         use xattr::FileExt;
         if was.is_some() && file.get_xattr(name).ok().flatten().as_deref() == Some(value) {
@@ -48,7 +69,7 @@ pub fn apply(run: &Run<'_>, file: &File, node: &Node, was: Option<&Stat>, path: 
 
 /// The same for what cannot be opened: links, pipes, sockets, devices, by a handle of it.
 pub fn apply_unopened(run: &Run<'_>, handle: &File, node: &Node, was: Option<&Stat>, path: &[u8]) {
-    let given = owner(run, node, was, path, |uid, gid| {
+    let given = owner(run, node, was.map_or(Before::New, Before::There), path, |uid, gid| {
         chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
     });
     let by_path = door::proc_path(handle);
@@ -81,11 +102,11 @@ struct Given {
 fn owner(
     run: &Run<'_>,
     node: &Node,
-    was: Option<&Stat>,
+    was: Before<'_>,
     path: &[u8],
     give: impl FnOnce(Uid, Gid) -> Result<(), Errno>,
 ) -> Given {
-    let (uid, gid) = was.map_or(run.me, |s| (s.st_uid, s.st_gid));
+    let (uid, gid) = was.stat().map_or(run.me, |s| (s.st_uid, s.st_gid));
     let before = Given { changed: false, user_right: uid == node.uid, group_right: gid == node.gid };
     if !run.is_root() {
         if !(before.user_right && before.group_right) {
@@ -93,8 +114,7 @@ fn owner(
         }
         return before;
     }
-    // A new file's group may be its directory's: it is always given.
-    if was.is_some() && before.user_right && before.group_right {
+    if !matches!(was, Before::New) && before.user_right && before.group_right {
         return before;
     }
     if node.uid == u32::MAX || node.gid == u32::MAX {

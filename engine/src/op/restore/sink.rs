@@ -4,6 +4,7 @@
 //! interruption leaves it, to go on from. Writing in place is the exception for who has no room for both: the
 //! file is neither the old nor the new one until all is written and was read again.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -18,10 +19,16 @@ use super::file::{Task, There, holds};
 use super::run::{Done, Trouble, cannot, count};
 use crate::error::{Error, ProblemKind};
 use crate::format::content::Entry;
+use crate::repo::reader::Trail;
 use crate::repo::trees::Piece;
 
 /// Files from here on have their room reserved at once.
 const RESERVE_FROM_BYTES: u64 = 1 << 20;
+
+thread_local! {
+    /// Of a thread that restores neighbours: it ends with the run.
+    static TRAIL: RefCell<Trail> = RefCell::default();
+}
 
 /// What a file is written into.
 pub enum Sink<'r> {
@@ -66,7 +73,8 @@ impl<'r> Sink<'r> {
         }
         match &piece.entry {
             Entry::Chunk { id, len } => {
-                written(self.file().write_all_at(&reader.chunk(*id, *len)?, piece.offset))?;
+                let bytes = TRAIL.with_borrow_mut(|trail| reader.chunk_along(*id, *len, trail))?;
+                written(self.file().write_all_at(&bytes, piece.offset))?;
             }
             Entry::Inline { bytes } => written(self.file().write_all_at(bytes, piece.offset))?,
             hole => {

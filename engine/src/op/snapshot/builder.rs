@@ -106,7 +106,7 @@ impl Builder {
             }
             let Some(dir) = self.dirs.remove(&number) else { return Ok(()) };
             let nodes = dir.places.into_iter().flatten().collect();
-            let old = OldTree::of(dir.before, keeper.reader());
+            let old = OldTree::of(dir.before);
             let id = keeper.session().renew_tree(nodes, &old, keeper.reader())?;
             let node = Node { content: vec![Entry::Tree { id }], ..dir.node };
             match dir.slot {

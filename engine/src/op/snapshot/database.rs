@@ -263,9 +263,14 @@ impl Databases {
 
     /// It is known whether this file was captured. What waited for it.
     pub fn decided(&mut self, path: &Path, captured: bool) -> Vec<Parked> {
-        self.awaited.remove(path);
+        if !self.awaited.is_empty() {
+            self.awaited.remove(path);
+        }
         if captured {
             self.captured.insert(path.to_owned());
+        }
+        if self.parked.is_empty() {
+            return Vec::new();
         }
         self.parked.remove(path).unwrap_or_default()
     }

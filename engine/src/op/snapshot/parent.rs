@@ -4,9 +4,10 @@
 //! pack it needs was usable when it was made, and none was lost since); else each is looked
 //! up, and what is missing is read again.
 
-use std::collections::HashMap;
+use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::vec::IntoIter;
 
 use super::familiar::Familiar;
 use super::options::{Parent, SnapshotOptions};
@@ -27,8 +28,24 @@ const MAX_LOOKED_AT: usize = 2000;
 /// the order of their file, so that few are wanted again for long.
 const KEPT_BYTES: usize = 24 << 20;
 
-/// Nodes of one directory of the parent.
-pub type Children = HashMap<Bytes, Node>;
+/// Nodes of one directory of the parent, to be asked for in the order of names, as a walk meets them.
+pub struct Children(Peekable<IntoIter<Node>>);
+
+impl Children {
+    fn new(sorted: Vec<Node>) -> Self {
+        Self(sorted.into_iter().peekable())
+    }
+
+    fn none() -> Self {
+        Self::new(Vec::new())
+    }
+
+    /// The node of this name. What comes before it in the order of names is not there any more.
+    pub fn take(&mut self, name: &[u8]) -> Option<Node> {
+        while self.0.next_if(|node| node.name[..] < *name).is_some() {}
+        self.0.next_if(|node| node.name[..] == *name)
+    }
+}
 
 /// The parent of a run.
 pub struct ParentSnapshot {
@@ -91,7 +108,7 @@ impl ParentSnapshot {
             std::path::Component::Normal(name) => Some(name.as_bytes()),
             _ => None,
         }) {
-            let node = children.remove(&Bytes::from(name))?;
+            let node = children.take(name)?;
             children = self.children(Some(&node), session);
             found = Some(node);
         }
@@ -100,7 +117,7 @@ impl ParentSnapshot {
 
     /// Nodes of the root.
     pub fn root_children(&self, session: &Session) -> Children {
-        self.snapshot.as_ref().map_or_else(Children::new, |s| self.children_of(s.record.root, session))
+        self.snapshot.as_ref().map_or_else(Children::none, |s| self.children_of(s.record.root, session))
     }
 
     /// Nodes of a directory of the parent; none if it is no directory or cannot be read, in
@@ -108,7 +125,7 @@ impl ParentSnapshot {
     pub fn children(&self, node: Option<&Node>, session: &Session) -> Children {
         match node.and_then(Node::subtree) {
             Some(tree) => self.children_of(tree, session),
-            None => Children::new(),
+            None => Children::none(),
         }
     }
 
@@ -119,12 +136,12 @@ impl ParentSnapshot {
                     session.trust(BlobRef::new(BlobKind::Tree, tree));
                     parts.into_iter().for_each(|id| session.trust(BlobRef::new(BlobKind::TreePart, id)));
                 }
-                nodes.into_iter().map(|n| (n.name.clone(), n)).collect()
+                Children::new(nodes)
             }
             Err(error) => {
                 tracing::warn!(%error, "parent directory not readable, reading the source");
                 session.be_wary();
-                Children::new()
+                Children::none()
             }
         }
     }
@@ -201,4 +218,22 @@ fn newest(session: &Session, host: &str, paths: &[Bytes]) -> Result<Option<Snaps
         }
     }
     Ok(best.map(|(_, snapshot)| snapshot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_order_whatever_came_or_went() {
+        let node = |name: &&str| Node::blank(name.as_bytes(), NodeKind::File);
+        let of = |names: &[&str]| Children::new(names.iter().map(node).collect());
+        let mut children = of(&["a", "b", "b.x", "c", "e"]);
+        let found = ["A", "a", "ab", "b", "c", "d", "e", "f"].map(|n| children.take(n.as_bytes()).is_some());
+        assert_eq!(found, [false, true, false, true, true, false, true, false]);
+        let mut once = of(&["a", "b"]);
+        assert_eq!(once.take(b"b").map(|n| n.name), Some(Bytes::from(&b"b"[..])));
+        assert!(once.take(b"b").is_none());
+        assert!(Children::none().take(b"").is_none());
+    }
 }

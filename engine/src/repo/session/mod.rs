@@ -221,7 +221,8 @@ impl Session {
         Neighbours::of(self)
     }
 
-    fn store_as(
+    /// Stores a blob whose id was computed of these bytes; `near` gathers small ones.
+    pub(in crate::repo) fn store_as(
         &self,
         kind: BlobKind,
         id: BlobId,

@@ -1,5 +1,6 @@
-//! Walks the source, hands out work, and takes in results: one thread, all state its own.
+//! Takes what the walk meets, hands out work, and takes in results: one thread, all state its own.
 
+mod ahead;
 mod files;
 mod stream;
 
@@ -25,8 +26,7 @@ use crate::progress::Progress;
 use crate::repo::session::Session;
 use crate::source::gates::Gates;
 use crate::source::{
-    ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Skeleton, Stored, Walk, WalkContext,
-    Why,
+    ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Skeleton, Stored, WalkContext, Why,
 };
 
 /// What comes back from the pool.
@@ -244,7 +244,7 @@ impl<'a> Conductor<'a> {
                 taken: BTreeSet::new(),
             },
         );
-        let result = Walk::new(root, &context).try_for_each(|event| {
+        let result = ahead::walk(root, &context, |event| {
             self.progress.check()?;
             self.event(event, root, roots, &context, hands, scope)
         });
@@ -311,7 +311,7 @@ impl<'a> Conductor<'a> {
     /// What the parent snapshot has under this name.
     fn of_parent(&mut self, path: &Path, name: &[u8], root: &Path) -> Option<Node> {
         match self.levels.last_mut() {
-            Some(level) => level.children.remove(name),
+            Some(level) => level.children.take(name),
             None if path == root => self.parent.node_at(path, self.session),
             None => None,
         }
