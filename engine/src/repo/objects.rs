@@ -162,6 +162,14 @@ impl Repository {
         self.read_by_bytes(&name).and_then(|plain| IndexObject::decode(&plain).map_err(|e| e.of(&name)))
     }
 
+    /// Seals and stores an index object whose packs need not exist: repositories of any size, for tests and benches.
+    #[cfg(feature = "testing")]
+    pub fn put_index_object(&self, object: &IndexObject) -> Result<IndexId> {
+        let (id, bytes) = self.seal_index(&object.encode())?;
+        self.store().put(&id.into(), &bytes, PutMode::New)?;
+        Ok(id)
+    }
+
     /// The plaintext of any sealed object but packs and keys, for `ballast cat`.
     pub fn open_object(&self, name: &ObjectName) -> Result<Vec<u8>> {
         match name.kind {

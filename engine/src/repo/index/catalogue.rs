@@ -41,7 +41,7 @@ struct Stored {
 }
 
 impl Record for Stored {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     const LIMIT_BYTES: usize = 1 << 30;
     const WHAT: &'static str = "catalogue";
 }
@@ -54,6 +54,7 @@ pub struct Catalogue {
     /// Entries that the look-up should hold.
     entries: u64,
     packs: Vec<PackRow>,
+    /// Made at the first need: a run that finds nothing new has none.
     numbers: HashMap<PackId, PackNumber>,
     objects: HashMap<IndexId, Vec<PackNumber>>,
     vouched: Vec<(SnapshotId, u64)>,
@@ -81,12 +82,11 @@ impl Catalogue {
         if stored.objects.iter().flat_map(|(_, numbers)| numbers).any(|n| *n >= count) {
             return None;
         }
-        let numbers = (0..).zip(&stored.packs).map(|(n, row)| (row.id, n)).collect();
         Some(Self {
             generation: stored.generation,
             entries: stored.entries,
             packs: stored.packs,
-            numbers,
+            numbers: HashMap::new(),
             objects: stored.objects.into_iter().collect(),
             vouched: stored.vouched,
             released: false,
@@ -110,14 +110,10 @@ impl Catalogue {
 
     /// Is more than half of it about packs that are gone? Then it is better made anew.
     pub fn is_mostly_dead(&self, listed: &BTreeSet<IndexId>, standing: &HashSet<PackId>) -> bool {
-        let named: HashSet<PackNumber> = self
-            .objects
-            .iter()
-            .filter(|(id, _)| listed.contains(id))
-            .flat_map(|(_, numbers)| numbers.iter().copied())
-            .collect();
-        let alive = |n: &PackNumber| standing.contains(&self.packs[*n as usize].id);
-        self.packs.len() > 64 && named.iter().filter(|n| alive(n)).count() < self.packs.len() / 2
+        let named = self.named_where(|id| listed.contains(id));
+        let alive =
+            named.iter().zip(&self.packs).filter(|(named, row)| **named && standing.contains(&row.id));
+        self.packs.len() > 64 && alive.count() < self.packs.len() / 2
     }
 
     /// Forgets index objects that are no longer listed. Entries of packs that only they named
@@ -165,6 +161,7 @@ impl Catalogue {
         id: IndexId,
         object: &'o IndexObject,
     ) -> Vec<(PackNumber, &'o IndexedPack)> {
+        self.number_packs();
         let mut fresh = Vec::new();
         let mut named = Vec::with_capacity(object.packs.len());
         for pack in &object.packs {
@@ -191,24 +188,37 @@ impl Catalogue {
         fresh
     }
 
-    fn named_numbers(&self) -> HashSet<PackNumber> {
-        self.objects.values().flatten().copied().collect()
+    fn number_packs(&mut self) {
+        if self.numbers.len() < self.packs.len() {
+            self.numbers = (0..).zip(&self.packs).map(|(number, row)| (row.id, number)).collect();
+        }
+    }
+
+    /// By pack number: does one of these index objects name it?
+    fn named_where(&self, object: impl Fn(&IndexId) -> bool) -> Vec<bool> {
+        let mut named = vec![false; self.packs.len()];
+        for (_, numbers) in self.objects.iter().filter(|(id, _)| object(id)) {
+            numbers.iter().for_each(|number| named[*number as usize] = true);
+        }
+        named
     }
 
     /// Packs that some index object names.
     pub fn named(&self) -> HashSet<PackId> {
-        self.named_numbers().into_iter().map(|n| self.packs[n as usize].id).collect()
+        let named = self.named_where(|_| true);
+        named.iter().zip(&self.packs).filter(|(named, _)| **named).map(|(_, row)| row.id).collect()
     }
 
     /// Decides for each pack whether it may be relied on.
     pub fn judge(&mut self, standing: &HashSet<PackId>, shunned: impl Fn(&PackId) -> bool) -> Vec<PackInfo> {
-        let named = self.named_numbers();
+        let named = self.named_where(|_| true);
         let mut lost = false;
-        let infos = (0..)
+        let infos = named
+            .into_iter()
             .zip(&mut self.packs)
-            .map(|(number, row)| {
+            .map(|(named, row)| {
                 let stands = standing.contains(&row.id);
-                let usable = stands && named.contains(&number) && !shunned(&row.id);
+                let usable = stands && named && !shunned(&row.id);
                 lost |= row.usable && !usable;
                 row.usable = usable;
                 PackInfo {
@@ -239,6 +249,7 @@ impl Catalogue {
                 standing: false,
             });
         }
+        self.number_packs();
         for number in own.iter().filter_map(|id| self.numbers.get(id)) {
             self.packs[*number as usize].usable = true;
             infos[*number as usize].usable = true;

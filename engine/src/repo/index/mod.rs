@@ -140,7 +140,8 @@ impl Index {
     /// `data/` and from what the ledger condemned.
     pub fn open(repo: &Repository, ledger: &Ledger) -> Result<Self> {
         let objects = list_ids::<IndexId>(repo, ObjectKind::Index)?;
-        let standing: HashSet<PackId> = list_ids(repo, ObjectKind::Pack)?.into_iter().collect();
+        let standing: HashSet<PackId> =
+            repo.store().list(ObjectKind::Pack)?.iter().filter_map(|name| name.parse().ok()).collect();
         let lock = repo.cache().and_then(|cache| cache.lock());
         let cache = repo.cache().filter(|_| lock.is_some());
         let mut catalogue = match cache {
