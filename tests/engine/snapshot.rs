@@ -181,8 +181,10 @@ fn cuts_do_not_depend_on_history() {
         ("first byte", changed(&|c| c[0] ^= 1)),
         ("inserted", changed(&|c| c.insert(5 << 20, 7))),
         ("removed", changed(&|c| drop(c.drain(1000..300_000)))),
+        ("as it was", content.clone()),
         ("grown", changed(&|c| c.extend_from_slice(&bytes(22, 6 << 20)))),
         ("grown by a run", changed(&|c| c.extend_from_slice(&vec![0; 5 << 20]))),
+        ("as it was again", content.clone()),
         ("cut short", changed(&|c| c.truncate(7 << 20))),
         ("grown back", content.clone()),
     ];
