@@ -172,7 +172,7 @@ impl SourceFile {
     }
 
     /// What `read` makes of a stretch that it reads in any order, by any threads: it is given what fills a buffer from
-    /// an offset within it.
+    /// an offset within it. By plain reads: a mapping moves along with one reader.
     pub fn over<T>(
         &self,
         range: Range<u64>,
@@ -183,7 +183,7 @@ impl SourceFile {
         }
         let within = |offset: u64, out: &mut [u8]| {
             let inside = offset >= range.start && out.len() as u64 <= range.end.saturating_sub(offset);
-            inside && range.end <= self.stat.size && self.read_now(offset, out).is_ok()
+            inside && range.end <= self.stat.size && self.file.read_exact_at(out, offset).is_ok()
         };
         let made = read(&within);
         if let Some(passing) = &self.passing {
