@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import draw
 import engines
@@ -43,10 +44,16 @@ def alike(a, b):
     return a == b and a.startswith(b"SQLite format 3\0")
 
 
+def settle():
+    """What was written a moment before a snapshot is suspect to some, and read again by the next one."""
+    time.sleep(3)
+
+
 def fresh(source, folder):
     """The same content in other files, of another time."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    settle()
 
 
 class Model:
@@ -113,6 +120,7 @@ class SmallFiles:
     def steps(self, engine, folder, step):
         if not folder.exists():
             shutil.copytree(self.source, folder)
+            settle()
         step("first snapshot", lambda: engine.keep(folder))
         step("nothing changed", lambda: engine.keep(folder))
         step("restore", lambda: engine.back(folder, step.target), back=True)
@@ -132,6 +140,7 @@ class Database:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             shutil.copyfile(day, folder / "webui.db")
+            settle()
             step("first snapshot" if number == 0 else f"day {number}", lambda: engine.keep(folder))
         step("restore", lambda: engine.back(folder, step.target), back=True)
 
