@@ -73,7 +73,7 @@ def peers(result):
     names = list(result["opening"])
     bar, gap = 15, 26
     steps = result["steps"]
-    height = 76 + sum(20 + len(step["engines"]) * bar + gap for step in steps)
+    height = 76 + sum(8 + len(step["engines"]) * bar + gap for step in steps)
     left, room = LEFT + 20, WIDTH - LEFT - 20 - RIGHT
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
            f'role="img" aria-label="{escape(result["title"])}">', f"<style>{STYLE}</style>",
