@@ -201,6 +201,31 @@ fn cuts_do_not_depend_on_history() {
     }
 }
 
+/// Where one reads at a time, workers wait for their turn: who has it must not wait for workers.
+#[test]
+fn one_reader_at_a_time_is_never_waited_for_in_a_circle() {
+    let (_dir, top) = temp();
+    let (small, large) = (bytes(32, 3000), bytes(31, 30 << 20));
+    let fill = move |top: &Path| {
+        (0..600).for_each(|n| put(top.join(format!("a/{n}")), &small));
+        put(top.join("b/large"), &large);
+    };
+    fill(&top);
+    let place = Place::default();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..3 {
+            fill(&top);
+            let report = run(&place, &SnapshotOptions { readers: 1, threads: 2, force: true, ..of(&top) });
+            drop(tell.send(report.read_bytes));
+        }
+    });
+    for _ in 0..3 {
+        let read = told.recv_timeout(std::time::Duration::from_secs(300));
+        assert_eq!(read, Ok((30 << 20) + 600 * 3000), "it ends");
+    }
+}
+
 #[test]
 fn holes_are_kept_as_holes() {
     let (_dir, top) = temp();

@@ -115,8 +115,17 @@ impl Tools<'_> {
         })
     }
 
-    /// Fills `out` from `offset` on by `read`, as fast as allowed; `false` where it cannot.
-    pub fn paced(&self, offset: u64, out: &mut [u8], read: &(dyn Fn(u64, &mut [u8]) -> bool + Sync)) -> bool {
+    /// Fills `out` from `offset` on by `read`, when it is the turn of this file on `device` and as fast as allowed; `false` where it
+    /// cannot. A turn ends with the call: workers wait for theirs, so nobody may wait for workers in his.
+    pub fn fill(
+        &self,
+        at: &At,
+        device: u64,
+        offset: u64,
+        out: &mut [u8],
+        read: &(dyn Fn(u64, &mut [u8]) -> bool + Sync),
+    ) -> bool {
+        let _pass = self.gates.pass(at, device);
         let moved = limit::by_pieces(self.read_limit, out.len(), |range| {
             let len = range.len();
             if read(offset + range.start as u64, &mut out[range]) { Ok(len) } else { Err(()) }

@@ -2,7 +2,7 @@
 //! parallel with exactly the sequential cut points, and its chunks are hashed, looked up, encoded, sealed and checked by all
 //! workers, while the next window is being filled.
 //!
-//! Memory: [`WINDOWS`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
+//! Memory: [`windows::AT_A_TIME`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
 //! file is; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
 //! tensor, and while its header is made into a seam table up to 90 MiB at the limits of
 //! [`crate::chunk::safetensors`], 130 MiB at those of [`crate::chunk::torch`] (2 MiB for a thousand tensors); what [`super::kin`] keeps of older
@@ -12,11 +12,12 @@
 
 mod paged;
 mod skip;
+mod windows;
 
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex};
 
 use rayon::ThreadPool;
 
@@ -34,6 +35,8 @@ use crate::repo::renew::OldLists;
 use crate::source::sqlite::{HEADER_BYTES, Header, UNITS_FROM_BYTES};
 use crate::source::{Change, Segment};
 use paged::{Paged, Results};
+use windows::Window;
+pub use windows::Windows;
 
 /// New bytes of a window: of the first, of one that many cut, and of a database.
 const WINDOW_BYTES: usize = 16 << 20;
@@ -43,58 +46,9 @@ const LATER_BYTES: usize = 8 << 20;
 const TASK_BYTES: usize = 128 << 10;
 /// The layout of a file is told by its first window.
 const _: () = assert!(WINDOW_BYTES >= ENOUGH_BYTES);
-/// Windows at a time.
-const WINDOWS: usize = 3;
 /// For so many workers, the thread that reads cuts as well: it is faster than they are with what it gives them, and a window
 /// that many cut is cut in part twice.
 const CUT_ALONE_THREADS: usize = 4;
-
-/// Buffers that windows are read into; taking one waits until one is free.
-pub struct Windows {
-    free: Mutex<(Vec<Vec<u8>>, usize)>,
-    freed: Condvar,
-}
-
-/// A window; its buffer goes back when the last chunk of it is done.
-pub struct Window {
-    bytes: Vec<u8>,
-    home: Arc<Windows>,
-}
-
-impl Windows {
-    /// None in use.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new((Vec::new(), WINDOWS)), freed: Condvar::new() })
-    }
-
-    fn take(self: &Arc<Self>) -> Window {
-        let mut state = self.free.lock().unwrap_or_else(|e| e.into_inner());
-        while state.1 == 0 {
-            state = self.freed.wait(state).unwrap_or_else(|e| e.into_inner());
-        }
-        state.1 -= 1;
-        Window { bytes: state.0.pop().unwrap_or_default(), home: self.clone() }
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        let mut state = self.home.free.lock().unwrap_or_else(|e| e.into_inner());
-        state.0.push(std::mem::take(&mut self.bytes));
-        state.1 += 1;
-        self.home.freed.notify_one();
-    }
-}
-
-impl Window {
-    /// Room for `len` bytes, without clearing what will be overwritten.
-    fn room(&mut self, len: usize) -> &mut [u8] {
-        if self.bytes.len() < len {
-            self.bytes.resize(len, 0);
-        }
-        &mut self.bytes[..len]
-    }
-}
 
 /// One entry of a large file's content: known at once, or a chunk under way.
 enum Part {

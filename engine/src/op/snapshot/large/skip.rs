@@ -62,8 +62,8 @@ impl LargeReader<'_, '_> {
     /// who reads it to store it says why.
     fn unchanged(&self, large: &LargeFile, chunks: &[&Chunk]) -> usize {
         let (Source::File(file), [first, ..], [.., last]) = (&large.source, chunks, chunks) else { return 0 };
+        let (at, device) = (&large.file.at, file.stat().device);
         let repo = self.tools.session.repo();
-        let _pass = large.source.device().map(|device| self.tools.gates.pass(&large.file.at, device));
         let same: Vec<bool> = file.over(first.offset..last.end(), |read| {
             let same = |chunk: &&Chunk| {
                 BUFFER.with_borrow_mut(|buffer| {
@@ -72,7 +72,7 @@ impl LargeReader<'_, '_> {
                         buffer.resize(len, 0);
                     }
                     let bytes = &mut buffer[..len];
-                    self.tools.paced(chunk.offset, bytes, read)
+                    self.tools.fill(at, device, chunk.offset, bytes, read)
                         && repo.blob_id(BlobKind::Chunk, bytes) == chunk.id
                 })
             };
