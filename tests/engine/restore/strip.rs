@@ -117,6 +117,25 @@ fn collisions_are_found_before_anything_is_written() {
     }
 }
 
+/// Directories that became one have its name if any of them is wanted, not only the first.
+#[test]
+fn a_directory_behind_one_that_is_not_wanted_collides_too() {
+    let (empty, full) = (|| dir(b"x", vec![]), || dir(b"x", vec![file(b"1", b"1")]));
+    for (a, below) in [(empty(), "/c/x"), (full(), "/c/x")] {
+        let vault = Vault::new();
+        let specs = [("a", a), ("b", file(b"x", b"file")), ("c", empty())];
+        let id = vault.snapshot(&specs.map(|(name, spec)| dir(name.as_bytes(), vec![spec])));
+        let (_keep, place) = place();
+        let target = place.join("new");
+        let exclude = vec!["/a/x".to_owned()];
+        let options = RestoreOptions { strip_components: 1, exclude, ..to(id, &target) };
+        let done = restore::run(&vault.repo, &options, &Silent);
+        let named = |m: &str| m.contains(below) && m.contains("/b/x") && !m.contains("/a/x");
+        assert!(matches!(&done, Err(Error::Usage(m)) if named(m)), "{done:?}");
+        assert!(!target.exists());
+    }
+}
+
 /// A file of their name that is not wanted does not keep directories apart.
 #[test]
 fn what_is_not_wanted_keeps_nothing_apart() {

@@ -52,12 +52,17 @@ impl<T: Trees> Walk<'_, T> {
         Ok(())
     }
 
+    /// The first that is wanted of what became one: what comes of the others takes the name as well.
+    fn wanted_of<'i>(&self, item: &'i Item) -> Option<&'i Item> {
+        std::iter::once(item).chain(&item.also).find(|part| self.judge(part) != Verdict::Skip)
+    }
+
     fn look(&self, items: &[Item], todo: &mut Vec<Vec<Item>>) -> Result<()> {
-        let wanted = |item: &&Item| self.judge(item) != Verdict::Skip;
-        let wanted: Vec<&Item> = items.iter().filter(wanted).collect();
+        let wanted: Vec<&Item> = items.iter().filter(|item| self.wanted_of(item).is_some()).collect();
         for pair in wanted.windows(2) {
             if pair[0].node.name == pair[1].node.name {
-                return Err(collision(pair[0], pair[1], "have the same name"));
+                let [one, other] = [pair[0], pair[1]].map(|item| self.wanted_of(item).unwrap_or(item));
+                return Err(collision(one, other, "have the same name"));
             }
         }
         for item in &wanted {
