@@ -217,7 +217,7 @@ fn one_reader_at_a_time_is_never_waited_for_in_a_circle() {
         for _ in 0..3 {
             fill(&top);
             let report = run(&place, &SnapshotOptions { readers: 1, threads: 2, force: true, ..of(&top) });
-            drop(tell.send(report.read_bytes));
+            tell.send(report.read_bytes).unwrap();
         }
     });
     for _ in 0..3 {
