@@ -197,10 +197,22 @@ pub fn set_len(file: &File, len: u64) -> io::Result<()> {
 
 /// Reserves room, where the file system can; that there is none is an error at once.
 pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+    if let Some(free) = free_memory(file) {
+        return if free < len { Err(Errno::NOSPC.into()) } else { Ok(()) };
+    }
     match fallocate(file, FallocateFlags::empty(), 0, len) {
         Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(e.into()),
         _ => Ok(()),
     }
+}
+
+/// What is left of a file system in memory, in bytes. There, reserving takes every page at once, in one thread, while all who
+/// would write wait for the file's lock: an eighth of the time of a large restore.
+fn free_memory(file: &File) -> Option<u64> {
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    let stat = rustix::fs::fstatfs(file).ok()?;
+    let limited = stat.f_type as u32 == TMPFS_MAGIC && stat.f_blocks > 0;
+    limited.then(|| stat.f_bavail.saturating_mul(stat.f_bsize as u64))
 }
 
 /// Makes a stretch of an old file a hole again; `false` where that cannot be.
