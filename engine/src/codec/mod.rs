@@ -8,6 +8,7 @@ mod delta;
 mod estimate;
 mod fields;
 pub mod grains;
+mod literals;
 mod planes;
 mod zstd;
 
@@ -59,7 +60,7 @@ pub fn encode_as(plain: &[u8], hint: Hint, out: &mut Vec<u8>) -> Encoded {
     let made = match estimate::look_as(plain, hint.element).choice {
         Choice::Raw => None,
         Choice::Zstd(level) => zstd::compress(plain, level, out).then_some((Encoding::Zstd, CODEC_VERSION)),
-        Choice::Literals => zstd::compress_literals(plain, out).then_some((Encoding::Zstd, CODEC_VERSION)),
+        Choice::Literals => literals::compress(plain, out).then_some((Encoding::Zstd, CODEC_VERSION)),
         Choice::Planes(layout) => PLANES
             .with_borrow_mut(|scratch| planes::encode(plain, layout, scratch, out))
             .then_some((Encoding::Planes, CODEC_VERSION)),

@@ -14,7 +14,7 @@
 //!       lead bytes | planes in the same order | bytes after the last whole element
 //! ```
 
-use crate::codec::zstd;
+use crate::codec::literals;
 use crate::error::Malformed;
 use crate::format::bytes::{Put, Take};
 
@@ -78,7 +78,7 @@ pub fn encode(plain: &[u8], layout: Layout, scratch: &mut Scratch, out: &mut Vec
     for (plane, worth) in planes.chunks_exact(count.max(1)).zip(&coded[direct..]) {
         let mut coding = (CODING_RAW, plane);
         if *worth {
-            if !zstd::compress_literals(plane, &mut scratch.coded) {
+            if !literals::compress(plane, &mut scratch.coded) {
                 return false;
             }
             if scratch.coded.len() < plane.len() - plane.len() / WORTH {
@@ -129,7 +129,7 @@ pub fn decode(encoded: &[u8], scratch: &mut Scratch, out: &mut [u8]) -> Result<(
                 let (target, left) = std::mem::take(&mut room).split_at_mut(count);
                 room = left;
                 if count > 0 || !stored.is_empty() {
-                    zstd::decompress(stored, target)?;
+                    literals::decompress(stored, target)?;
                 }
                 target
             }

@@ -4,7 +4,7 @@
 //! Small numbers share a byte by twos, fours or eights: a Huffman coder spends no less than a bit
 //! on a byte, and most differences are worth less than that.
 
-use crate::codec::zstd;
+use crate::codec::{literals, zstd};
 use crate::error::Malformed;
 use crate::format::bytes::Take;
 
@@ -280,7 +280,7 @@ fn unpack_low<N: Number>(low: &[u8], shape: Shape, numbers: &mut [N]) {
 pub fn put(plain: &[u8], coded: &mut Vec<u8>, other: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
     let mut best = (CODING_RAW, plain);
     if !plain.is_empty() {
-        if !zstd::compress_literals(plain, coded) {
+        if !literals::compress(plain, coded) {
             return false;
         }
         if coded.len() < plain.len() - plain.len() / WORTH {
@@ -310,7 +310,7 @@ pub fn take(take: &mut Take<'_>, out: &mut [u8]) -> Result<(), Malformed> {
             Ok(())
         }
         CODING_RAW => Err(Malformed::new("a raw stream of another length than its numbers")),
-        CODING_ZSTD => zstd::decompress(stored, out),
+        CODING_ZSTD => literals::decompress(stored, out),
         other => Err(Malformed::new(format!("a stream with coding {other}"))),
     }
 }
