@@ -20,6 +20,7 @@ mod delete;
 mod dir;
 mod door;
 mod file;
+mod line;
 mod links;
 mod meta;
 mod options;

@@ -16,10 +16,11 @@ use super::aside::{self, InPlace};
 use super::dir::Dir;
 use super::door;
 use super::file::{Task, There, holds};
+use super::line::Line;
 use super::run::{Done, Trouble, cannot, count};
 use crate::error::{Error, ProblemKind};
 use crate::format::content::Entry;
-use crate::repo::reader::Trail;
+use crate::repo::reader::{BlobBytes, Trail};
 use crate::repo::trees::Piece;
 
 /// Files from here on have their room reserved at once.
@@ -74,7 +75,10 @@ impl<'r> Sink<'r> {
         match &piece.entry {
             Entry::Chunk { id, len } => {
                 let bytes = TRAIL.with_borrow_mut(|trail| reader.chunk_along(*id, *len, trail))?;
-                written(self.file().write_all_at(&bytes, piece.offset))?;
+                written(match self {
+                    Self::Sibling { temp, .. } => temp.line.write(&temp.file, piece.offset, bytes),
+                    Self::InPlace { there, .. } => there.file.write_all_at(&bytes, piece.offset),
+                })?;
             }
             Entry::Inline { bytes } => written(self.file().write_all_at(bytes, piece.offset))?,
             hole => {
@@ -158,6 +162,7 @@ pub struct Temp<'r> {
     pub name: Vec<u8>,
     /// It was left by an interrupted run.
     pub left_over: bool,
+    line: Line<BlobBytes>,
 }
 
 impl<'r> Temp<'r> {
@@ -165,25 +170,27 @@ impl<'r> Temp<'r> {
     /// that room for all of it would be too much to ask.
     pub fn open(task: &Task<'r>, pieces: &[Piece], len: u64, shared: bool) -> Done<Self> {
         let dir = &task.dir;
+        let of =
+            |file, name, left_over| Self { dir: dir.clone(), file, name, left_over, line: Line::default() };
         let name = door::temp_name(task.name(), dir.temp_salt);
         let make = || door::create_new(&dir.file, &name).map_err(|e| cannot("make the file", e));
         let holes = || pieces.iter().filter(|p| matches!(p.entry, Entry::Hole { .. }));
         let sparse = shared || holes().next().is_some();
         if let Some(file) = make()? {
-            return Self { dir: dir.clone(), file, name, left_over: false }.sized(len, sparse);
+            return of(file, name, false).sized(len, sparse);
         }
         let left = door::open_leftover(&dir.file, &name, dir.run.me.0).ok().flatten();
         if let Some((file, _)) = left {
             let is_whole = door::set_len(&file, len).is_ok()
                 && holes().all(|hole| door::punch(&file, hole.offset, hole.entry.content_len()));
             if is_whole {
-                return Ok(Self { dir: dir.clone(), file, name, left_over: true });
+                return Ok(of(file, name, true));
             }
         }
         let taken = |e: Errno| cannot("free its temporary name", e);
         door::clear(&dir.file, &name).map_err(taken)?;
         match make()? {
-            Some(file) => Self { dir: dir.clone(), file, name, left_over: false }.sized(len, sparse),
+            Some(file) => of(file, name, false).sized(len, sparse),
             None => Err(taken(Errno::EXIST)),
         }
     }
