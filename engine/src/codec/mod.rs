@@ -124,6 +124,31 @@ pub fn decode(
     }
 }
 
+/// Does a frame without bases decode to exactly `plain`? As [`decode`] would tell, with `room` for what must be decoded
+/// to be compared.
+pub fn decodes_to(
+    encoding: u8,
+    codec_version: u8,
+    encoded: &[u8],
+    plain: &[u8],
+    room: &mut Vec<u8>,
+) -> Result<bool, Malformed> {
+    match Encoding::from_byte(encoding) {
+        Some(Encoding::Raw) if codec_version == CODEC_VERSION => Ok(encoded == plain),
+        Some(Encoding::Planes) if codec_version == CODEC_VERSION => {
+            PLANES.with_borrow_mut(|scratch| planes::decodes_to(encoded, scratch, plain))
+        }
+        _ => {
+            if room.len() < plain.len() {
+                room.resize(plain.len(), 0);
+            }
+            let decoded = &mut room[..plain.len()];
+            decode(encoding, codec_version, encoded, &[], decoded)?;
+            Ok(decoded == plain)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -97,49 +97,90 @@ pub fn encode(plain: &[u8], layout: Layout, scratch: &mut Scratch, out: &mut Vec
 
 /// Decodes exactly one encoded stretch into exactly `out`, with `scratch` for coded planes.
 pub fn decode(encoded: &[u8], scratch: &mut Scratch, out: &mut [u8]) -> Result<(), Malformed> {
-    let mut take = Take(encoded);
-    let (width, flags, lead) = (usize::from(take.u8()?), take.u8()?, usize::from(take.u8()?));
-    if !(width == 2 || width == 4) || flags & !FLAG_ROTATED != 0 || lead >= width {
-        return Err(Malformed::new(format!("planes of width {width}, flags {flags}, lead {lead}")));
-    }
-    let mut codings = [(0u8, 0usize); 4];
-    for slot in &mut codings[..width] {
-        let coding = take.u8()?;
-        *slot = (coding, usize::try_from(take.u32()?).unwrap_or(usize::MAX));
-    }
-    let (out_lead, rest) =
-        out.split_at_mut_checked(lead).ok_or_else(|| Malformed::new("planes longer than their frame"))?;
-    let count = rest.len() / width;
-    let (elements, tail) = rest.split_at_mut(count * width);
-    out_lead.copy_from_slice(take.bytes(lead)?);
-    // Coded planes are decoded side by side into the scratch; raw ones are used where they stand.
-    let coded = codings[..width].iter().filter(|(coding, _)| *coding == CODING_ZSTD).count();
-    let scratch = &mut scratch.planes;
-    if scratch.len() < coded * count {
-        scratch.resize(coded * count, 0);
-    }
-    let mut room = &mut scratch[..coded * count];
-    let mut planes: [&[u8]; 4] = [&[]; 4];
-    for (plane, (coding, len)) in planes.iter_mut().zip(&codings[..width]) {
-        let stored = take.bytes(*len)?;
-        *plane = match *coding {
-            CODING_RAW if *len == count => stored,
-            CODING_RAW => return Err(Malformed::new("a raw plane of another length than its elements")),
-            CODING_ZSTD => {
-                let (target, left) = std::mem::take(&mut room).split_at_mut(count);
-                room = left;
-                if count > 0 || !stored.is_empty() {
-                    literals::decompress(stored, target)?;
-                }
-                target
-            }
-            other => return Err(Malformed::new(format!("a plane with coding {other}"))),
-        };
-    }
-    tail.copy_from_slice(take.bytes(tail.len())?);
-    take.end()?;
-    join(elements, width, flags & FLAG_ROTATED != 0, &planes);
+    let parts = Parts::of(encoded, scratch, out.len())?;
+    let (lead, rest) = out.split_at_mut(parts.lead.len());
+    let (elements, tail) = rest.split_at_mut(parts.count * parts.width);
+    lead.copy_from_slice(parts.lead);
+    tail.copy_from_slice(parts.tail);
+    join(elements, parts.width, parts.rotated, &parts.planes);
     Ok(())
+}
+
+/// Does it decode to exactly `plain`? As [`decode`], and compared piece by piece while that is in the nearest cache.
+pub fn decodes_to(encoded: &[u8], scratch: &mut Scratch, plain: &[u8]) -> Result<bool, Malformed> {
+    const PIECE: usize = 1024;
+    let parts = Parts::of(encoded, scratch, plain.len())?;
+    let (lead, rest) = plain.split_at(parts.lead.len());
+    let (elements, tail) = rest.split_at(parts.count * parts.width);
+    let mut room = [0; 4 * PIECE];
+    let mut pieces = elements.chunks(parts.width * PIECE).enumerate();
+    Ok(lead == parts.lead
+        && tail == parts.tail
+        && pieces.all(|(number, piece)| {
+            let from = number * PIECE;
+            let planes =
+                parts.planes.map(|plane| plane.get(from..plane.len().min(from + PIECE)).unwrap_or_default());
+            let joined = &mut room[..piece.len()];
+            join(joined, parts.width, parts.rotated, &planes);
+            joined == piece
+        }))
+}
+
+/// An encoded stretch, its planes decoded.
+struct Parts<'p> {
+    width: usize,
+    rotated: bool,
+    lead: &'p [u8],
+    /// Elements, and bytes of each plane.
+    count: usize,
+    planes: [&'p [u8]; 4],
+    tail: &'p [u8],
+}
+
+impl<'p> Parts<'p> {
+    /// Of one that decodes to `len` bytes. Coded planes are decoded side by side into the scratch; raw ones are used where
+    /// they stand.
+    fn of(encoded: &'p [u8], scratch: &'p mut Scratch, len: usize) -> Result<Self, Malformed> {
+        let mut take = Take(encoded);
+        let (width, flags, lead) = (usize::from(take.u8()?), take.u8()?, usize::from(take.u8()?));
+        if !(width == 2 || width == 4) || flags & !FLAG_ROTATED != 0 || lead >= width {
+            return Err(Malformed::new(format!("planes of width {width}, flags {flags}, lead {lead}")));
+        }
+        let mut codings = [(0u8, 0usize); 4];
+        for slot in &mut codings[..width] {
+            let coding = take.u8()?;
+            *slot = (coding, usize::try_from(take.u32()?).unwrap_or(usize::MAX));
+        }
+        let rest = len.checked_sub(lead).ok_or_else(|| Malformed::new("planes longer than their frame"))?;
+        let count = rest / width;
+        let lead = take.bytes(lead)?;
+        let coded = codings[..width].iter().filter(|(coding, _)| *coding == CODING_ZSTD).count();
+        let scratch = &mut scratch.planes;
+        if scratch.len() < coded * count {
+            scratch.resize(coded * count, 0);
+        }
+        let mut room = &mut scratch[..coded * count];
+        let mut planes: [&[u8]; 4] = [&[]; 4];
+        for (plane, (coding, len)) in planes.iter_mut().zip(&codings[..width]) {
+            let stored = take.bytes(*len)?;
+            *plane = match *coding {
+                CODING_RAW if *len == count => stored,
+                CODING_RAW => return Err(Malformed::new("a raw plane of another length than its elements")),
+                CODING_ZSTD => {
+                    let (target, left) = std::mem::take(&mut room).split_at_mut(count);
+                    room = left;
+                    if count > 0 || !stored.is_empty() {
+                        literals::decompress(stored, target)?;
+                    }
+                    target
+                }
+                other => return Err(Malformed::new(format!("a plane with coding {other}"))),
+            };
+        }
+        let tail = take.bytes(rest % width)?;
+        take.end()?;
+        Ok(Self { width, rotated: flags & FLAG_ROTATED != 0, lead, count, planes, tail })
+    }
 }
 
 /// Elements to planes, least significant byte first: as many as it holds into `first`, the others into `rest`. Plain loops
@@ -202,92 +243,4 @@ fn join4<const TURN: u32>(elements: &mut [u8], planes: &[&[u8]; 4]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn layouts() -> Vec<Layout> {
-        [2, 4]
-            .into_iter()
-            .flat_map(|width| (0..width).map(move |lead| (width, lead)))
-            .flat_map(|(width, lead)| {
-                [false, true].map(|rotated| Layout { width, lead, rotated, coded: [true; 4] })
-            })
-            .collect()
-    }
-
-    fn round(plain: &[u8], layout: Layout) -> usize {
-        let (mut scratch, mut out) = (Scratch::default(), Vec::new());
-        assert!(encode(plain, layout, &mut scratch, &mut out));
-        let mut back = vec![0x55; plain.len()];
-        decode(&out, &mut Scratch::default(), &mut back).unwrap();
-        assert_eq!(back, plain, "{layout:?}");
-        out.len()
-    }
-
-    #[test]
-    fn every_length_and_layout_comes_back() {
-        for layout in layouts() {
-            for len in layout.lead..40 {
-                let plain: Vec<u8> = (0..len as u8).map(|b| b.wrapping_mul(37)).collect();
-                round(&plain, layout);
-            }
-        }
-    }
-
-    #[test]
-    fn every_bf16_and_odd_f32_comes_back() {
-        let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-        round(&all, Layout { width: 2, lead: 0, rotated: true, coded: [true; 4] });
-        let odd = [f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE / 8.0, 1.0];
-        let mut plain: Vec<u8> = odd.iter().flat_map(|f| f.to_bits().to_le_bytes()).collect();
-        plain.extend_from_slice(&0x7fc0_1234u32.to_le_bytes());
-        round(&plain, Layout { width: 4, lead: 0, rotated: true, coded: [true; 4] });
-    }
-
-    #[test]
-    fn a_constant_plane_costs_nothing() {
-        let plain: Vec<u8> = (0..100_000u32)
-            .flat_map(|i| (i.wrapping_mul(2_654_435_761) & 0xffff_0000).to_le_bytes())
-            .collect();
-        let len = round(&plain, Layout { width: 4, lead: 0, rotated: false, coded: [true; 4] });
-        assert!(len < 201_000, "{len}");
-    }
-
-    #[test]
-    fn lies_are_errors() {
-        let plain: Vec<u8> = (0..4000u32).flat_map(|i| ((i % 7) as u16 * 300).to_le_bytes()).collect();
-        let mut out = Vec::new();
-        assert!(encode(
-            &plain,
-            Layout { width: 2, lead: 1, rotated: true, coded: [true; 4] },
-            &mut Scratch::default(),
-            &mut out
-        ));
-        let decode_to = |bytes: &[u8], len: usize| decode(bytes, &mut Scratch::default(), &mut vec![0; len]);
-        assert!(decode_to(&out, plain.len()).is_ok());
-        for len in [0, 1, plain.len() - 1, plain.len() + 1, plain.len() + 2] {
-            assert!(decode_to(&out, len).is_err(), "{len}");
-        }
-        for cut in 0..out.len() {
-            assert!(decode_to(&out[..cut], plain.len()).is_err(), "{cut}");
-        }
-        for (at, value) in [(0, 3), (0, 4), (1, 2), (2, 2), (3, 9), (4, 0xff), (7, 0x7f)] {
-            let mut bad = out.clone();
-            bad[at] = value;
-            assert!(decode_to(&bad, plain.len()).is_err(), "byte {at}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn anything_comes_back(plain in proptest::collection::vec(any::<u8>(), 4..600), which in 0usize..12) {
-            round(&plain, layouts()[which]);
-        }
-
-        #[test]
-        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), len in 0usize..300) {
-            drop(decode(&bytes, &mut Scratch::default(), &mut vec![0; len]));
-        }
-    }
-}
+mod tests;
