@@ -10,6 +10,7 @@ mod fields;
 pub mod grains;
 mod literals;
 mod planes;
+mod widest;
 mod zstd;
 
 use std::cell::RefCell;

@@ -15,6 +15,7 @@
 //! ```
 
 use crate::codec::literals;
+use crate::codec::widest::widest;
 use crate::error::Malformed;
 use crate::format::bytes::{Put, Take};
 
@@ -183,9 +184,18 @@ impl<'p> Parts<'p> {
     }
 }
 
+widest! {
+    fn split(elements: &[u8], layout: Layout, count: usize, first: &mut [u8], rest: &mut [u8]) = split_plainly
+}
+
+widest! {
+    fn join(elements: &mut [u8], width: usize, rotated: bool, planes: &[&[u8]; 4]) = join_plainly
+}
+
 /// Elements to planes, least significant byte first: as many as it holds into `first`, the others into `rest`. Plain loops
 /// over equal slices and a constant rotation, which the compiler turns into vector code.
-fn split(elements: &[u8], layout: Layout, count: usize, first: &mut [u8], rest: &mut [u8]) {
+#[inline(always)]
+fn split_plainly(elements: &[u8], layout: Layout, count: usize, first: &mut [u8], rest: &mut [u8]) {
     if count == 0 {
         return;
     }
@@ -199,6 +209,7 @@ fn split(elements: &[u8], layout: Layout, count: usize, first: &mut [u8], rest: 
     }
 }
 
+#[inline(always)]
 fn split2<const TURN: u32>(elements: &[u8], [low, high]: [&mut [u8]; 2]) {
     for ((element, low), high) in elements.as_chunks().0.iter().zip(low).zip(high) {
         let word = u16::from_le_bytes(*element).rotate_left(TURN);
@@ -207,6 +218,7 @@ fn split2<const TURN: u32>(elements: &[u8], [low, high]: [&mut [u8]; 2]) {
     }
 }
 
+#[inline(always)]
 fn split4<const TURN: u32>(elements: &[u8], [p0, p1, p2, p3]: [&mut [u8]; 4]) {
     for ((((element, p0), p1), p2), p3) in elements.as_chunks().0.iter().zip(p0).zip(p1).zip(p2).zip(p3) {
         let word = u32::from_le_bytes(*element).rotate_left(TURN);
@@ -217,8 +229,9 @@ fn split4<const TURN: u32>(elements: &[u8], [p0, p1, p2, p3]: [&mut [u8]; 4]) {
     }
 }
 
-/// Reverse of [`split`].
-fn join(elements: &mut [u8], width: usize, rotated: bool, planes: &[&[u8]; 4]) {
+/// Reverse of [`split_plainly`].
+#[inline(always)]
+fn join_plainly(elements: &mut [u8], width: usize, rotated: bool, planes: &[&[u8]; 4]) {
     match (width, rotated) {
         (2, false) => join2::<0>(elements, planes),
         (2, true) => join2::<1>(elements, planes),
@@ -227,6 +240,7 @@ fn join(elements: &mut [u8], width: usize, rotated: bool, planes: &[&[u8]; 4]) {
     }
 }
 
+#[inline(always)]
 fn join2<const TURN: u32>(elements: &mut [u8], planes: &[&[u8]; 4]) {
     for ((element, low), high) in elements.as_chunks_mut().0.iter_mut().zip(planes[0]).zip(planes[1]) {
         let word = u16::from(*low) | u16::from(*high) << 8;
@@ -234,6 +248,7 @@ fn join2<const TURN: u32>(elements: &mut [u8], planes: &[&[u8]; 4]) {
     }
 }
 
+#[inline(always)]
 fn join4<const TURN: u32>(elements: &mut [u8], planes: &[&[u8]; 4]) {
     let all = planes[0].iter().zip(planes[1]).zip(planes[2]).zip(planes[3]);
     for (element, (((a, b), c), d)) in elements.as_chunks_mut().0.iter_mut().zip(all) {

@@ -1,40 +1,21 @@
-//! The inner loops, compiled for what the processor has. All `unsafe` of this coder.
-//!
-//! Each is the safe function of the same name but for the instructions it may use; what writes codes 64 bytes at a
-//! time is held against the plain loop by a test.
+//! The inner loops, compiled for what the processor has. What writes codes 64 bytes at a time is held against the plain
+//! loop by a test.
 
 #![allow(unsafe_code)]
 
 use super::frame::STREAMS;
 use super::read::Table;
 use super::write::{Codes, Span, Writer};
+use crate::codec::widest::widest;
 
-/// [`Table::read`]: shifts by a register are three instructions without BMI2.
-pub fn read(table: &Table, coded: [&[u8]; STREAMS], out: &mut [u8]) -> Option<()> {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("bmi2") {
-        #[target_feature(enable = "bmi2")]
-        fn with_bmi2(table: &Table, coded: [&[u8]; STREAMS], out: &mut [u8]) -> Option<()> {
-            table.read(coded, out)
-        }
-        // SAFETY: the processor has what the function is compiled for.
-        return unsafe { with_bmi2(table, coded, out) };
-    }
-    table.read(coded, out)
+widest! {
+    /// Decodes streams. Without BMI2, shifts by a register are three instructions.
+    pub fn read(table: &Table, coded: [&[u8]; STREAMS], out: &mut [u8]) -> Option<()> = Table::read
 }
 
-/// [`Span::of`].
-pub fn span(bytes: &[u8]) -> Span {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        #[target_feature(enable = "avx2")]
-        fn with_avx2(bytes: &[u8]) -> Span {
-            Span::of(bytes)
-        }
-        // SAFETY: the processor has what the function is compiled for.
-        return unsafe { with_avx2(bytes) };
-    }
-    Span::of(bytes)
+widest! {
+    /// Which values occur.
+    pub fn span(bytes: &[u8]) -> Span = Span::of
 }
 
 /// Appends one stream. `None`: there is no room.
