@@ -3,8 +3,7 @@
 //! Patterns are compared with absolute paths of the snapshot ([`Patterns`]).
 //!
 //! What fits an include pattern is wanted with all that is below it. What fits an exclude
-//! pattern is not, nor is anything below it: it is never entered. Where all include patterns are absolute, directories
-//! to which none of them leads are not entered either.
+//! pattern is not, nor is anything below it: it is never entered.
 
 use crate::error::Result;
 use crate::source::Patterns;
@@ -25,20 +24,12 @@ pub enum Verdict {
 pub struct Selection {
     include: Option<Patterns>,
     exclude: Option<Patterns>,
-    /// What every path that fits an include pattern begins with, pattern by pattern; `None` if one may fit anywhere.
-    beginnings: Option<Vec<Vec<u8>>>,
 }
 
 impl Selection {
     /// A pattern that cannot be meant is an error: ignoring it would restore too much or too little.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self> {
-        // Those that take back what others said lead nowhere.
-        let leading = include.iter().filter(|pattern| !pattern.starts_with('!'));
-        Ok(Self {
-            include: compile(include, "--include")?,
-            exclude: compile(exclude, "--exclude")?,
-            beginnings: leading.map(|pattern| beginning(pattern)).collect(),
-        })
+        Ok(Self { include: compile(include, "--include")?, exclude: compile(exclude, "--exclude")? })
     }
 
     /// Is everything wanted?
@@ -55,33 +46,15 @@ impl Selection {
         let taken = include.judge(path, is_dir).unwrap_or(above == Verdict::Take);
         match (taken, is_dir) {
             (true, _) => Verdict::Take,
-            (false, true) if self.leads_on(path) => Verdict::Look,
-            (false, _) => Verdict::Skip,
+            (false, true) => Verdict::Look,
+            (false, false) => Verdict::Skip,
         }
-    }
-
-    /// May an include pattern fit something below this directory?
-    fn leads_on(&self, path: &[u8]) -> bool {
-        let Some(beginnings) = &self.beginnings else { return true };
-        beginnings.iter().any(|beginning| is_at_or_below(path, beginning) || is_at_or_below(beginning, path))
     }
 
     /// How what is directly below the top is judged from above.
     pub fn at_top(&self) -> Verdict {
         if self.include.is_none() { Verdict::Take } else { Verdict::Look }
     }
-}
-
-/// The names at the beginning of an absolute pattern that stand for themselves; `None` if it is not absolute.
-fn beginning(pattern: &str) -> Option<Vec<u8>> {
-    let names = pattern.trim_end().strip_prefix('/')?.split('/').filter(|name| !name.is_empty());
-    let plain = names.take_while(|name| !name.contains(['*', '?', '[', ']', '{', '}', '\\']));
-    Some(plain.flat_map(|name| [b"/", name.as_bytes()].concat()).collect())
-}
-
-fn is_at_or_below(path: &[u8], above: &[u8]) -> bool {
-    let above = above.strip_suffix(b"/").unwrap_or(above);
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 fn compile(patterns: &[String], origin: &str) -> Result<Option<Patterns>> {
@@ -145,24 +118,6 @@ mod tests {
         for (include, exclude, path, is_dir, expected) in table {
             let s = selection(include, exclude);
             assert_eq!(takes(&s, path, *is_dir), *expected, "+{include:?} -{exclude:?} {path}");
-        }
-        for (include, dir, entered) in [
-            (&["/a/b/x.txt"][..], "/a", true),
-            (&["/a/b/x.txt"], "/a/b", true),
-            (&["/a/b/x.txt"], "/a/bb", false),
-            (&["/a/b/x.txt"], "/b", false),
-            (&["/a/b*/x", "!/c"], "/a/bb", true),
-            (&["/a/b*/x", "!/c"], "/a/c", true),
-            (&["/a/b*/x", "!/c"], "/c", false),
-            (&["/**/x"], "/c", true),
-            (&["/a/{b,c}/x"], "/a/c", true),
-            (&["/a\\b/x"], "/ab", true),
-            (&["/a/x", "b/y"], "/c", true),
-            (&["/a/b/ "], "/a", true),
-        ] {
-            let s = selection(include, &[]);
-            let expected = if entered { Verdict::Look } else { Verdict::Skip };
-            assert_eq!(s.judge(dir.as_bytes(), true, Verdict::Look), expected, "+{include:?} {dir}");
         }
         let odd = selection(&["*.tmp"], &[]);
         assert_eq!(odd.judge(b"/a/\xff.tmp", false, Verdict::Look), Verdict::Take);
