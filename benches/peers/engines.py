@@ -289,12 +289,15 @@ def add_options(parser):
     for kind in (Ballast, Restic, Rustic, Borg, Bupstash, Zstd):
         parser.add_argument(f"--{kind.word}", metavar="FILE", help=f"{kind.word}, if it is not on PATH")
     parser.add_argument("--python", metavar="FILE", help="a Python that has zipnn, torch, gguf")
+    parser.add_argument("--without", metavar="WORD,…", default="", help="engines to leave out: cp, borg, …")
 
 
 def find(kinds, options, work):
     """Those of `kinds` that are there; the others are named."""
     found = []
     for kind in kinds:
+        if kind.word in options.without.split(","):
+            continue
         if kind is Copy:
             command = "/bin/cp"
         elif kind is ZipNN:

@@ -6,7 +6,8 @@
 Each engine keeps the same files on the same machine; what it gives back is compared byte for byte. Of every
 step: wall and processor seconds of the whole process, the same beyond what opening the store takes (a look into
 it, measured beside), peak memory, and the bytes by which the store grew. Medians over --runs, engines in turn.
-Writes peers.json, peers.md and SVGs into --out. Engines that are not there are left out with a word.
+Writes peers-*.json, peers-*.md and peers-*.svg into --out, and the tables into --page, between the marks that name them
+(`<!-- peers: model --> … <!-- end -->`, with --mark in front of the name). Engines that are not there are left out with a word.
 """
 
 import argparse
@@ -217,6 +218,19 @@ def table(result):
     return "\n".join(lines) + "\n"
 
 
+def into_page(page, mark, result):
+    """The table of a result between its marks; a page without them stays as it is."""
+    text = page.read_text()
+    begin = text.find(f"<!-- peers: {mark}{result['name']} -->\n")
+    if begin < 0:
+        print(f"{page} has no marks for {mark}{result['name']}: the table is only in --out", file=sys.stderr)
+        return
+    begin = text.index("\n", begin) + 1
+    end = text.index("<!-- end -->", begin)
+    lines = table(result).splitlines()
+    page.write_text(text[:begin] + "\n" + "\n".join(line for line in lines if line.startswith("|")) + "\n\n" + text[end:])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", required=True, metavar="FILE", help="the program `workload` of the benches")
@@ -226,6 +240,9 @@ def main():
     parser.add_argument("--model-mib", type=int, default=2048)
     parser.add_argument("--only", choices=["model", "files", "database"])
     parser.add_argument("--out", default="docs/plots")
+    parser.add_argument("--page", metavar="FILE", type=pathlib.Path, help="a page that shows the tables")
+    parser.add_argument("--mark", default="", help="what stands before the workload's name in the page's marks")
+    parser.add_argument("--files", type=int, action="append", help="how many small files; default: 20000 and 200000")
     parser.add_argument("--work", metavar="DIR", help="where to work: a tmpfs with 14 GiB free, or a disk")
     engines.add_options(parser)
     options = parser.parse_args()
@@ -235,7 +252,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     results = []
     makers = [("model", lambda work: Model(options, work))]
-    for count in [2000] if options.quick else [20_000, 200_000]:
+    for count in [2000] if options.quick else options.files or [20_000, 200_000]:
         makers.append(("files", lambda work, count=count: SmallFiles(options, work, count)))
     if options.databases:
         makers.append(("database", lambda work: Database(options, work)))
@@ -246,10 +263,12 @@ def main():
             work = pathlib.Path(work)
             found = engines.find(KINDS, options, work)
             results.append(measure(make(work), found, options, work))
-    (out / "peers.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "peers.md").write_text("\n".join(table(result) for result in results))
+    (out / f"peers-{options.mark}{options.only or 'all'}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / f"peers-{options.mark}{options.only or 'all'}.md").write_text("\n".join(table(result) for result in results))
     for result in results:
-        (out / f"peers-{result['name']}.svg").write_text(draw.peers(result))
+        (out / f"peers-{options.mark}{result['name']}.svg").write_text(draw.peers(result))
+        if options.page:
+            into_page(options.page, options.mark, result)
 
 
 if __name__ == "__main__":
