@@ -296,7 +296,7 @@ def find(kinds, options, work):
     """Those of `kinds` that are there; the others are named."""
     found = []
     for kind in kinds:
-        if kind.word in options.without.split(","):
+        if kind.word.split(" ")[0] in options.without.split(","):
             continue
         if kind is Copy:
             command = "/bin/cp"

@@ -263,6 +263,11 @@ def main():
             work = pathlib.Path(work)
             found = engines.find(KINDS, options, work)
             results.append(measure(make(work), found, options, work))
+        write(results, out, options)
+
+
+def write(results, out, options):
+    """After each workload: what is there is not lost with what comes."""
     (out / f"peers-{options.mark}{options.only or 'all'}.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / f"peers-{options.mark}{options.only or 'all'}.md").write_text("\n".join(table(result) for result in results))
     for result in results:

@@ -31,7 +31,8 @@ if [ -f ../shared/tools/chatdb.py ]; then
     rm -f "$to/days/live.db"
     databases=(--databases "$to/days")
 fi
-peers --work "$memory" --page docs/performance.md "${databases[@]}"
+for kind in model files; do peers --work "$memory" --page docs/performance.md --only $kind; done
+[ ${#databases[@]} = 0 ] || peers --work "$memory" --page docs/performance.md --only database --runs 1 "${databases[@]}"
 mkdir -p "$to/disk"
-peers --work "$to/disk" --page docs/performance.md --mark disk- --only model
+peers --work "$to/disk" --page docs/performance.md --mark disk- --only model --runs 1
 target/release/limits $((2 << 30)) "$memory"

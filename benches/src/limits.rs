@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Prints a table: GB/s of what the stage works on, and its seconds for the model. A stage runs over one chunk again and
-//! again, as the pipeline does while a chunk is in the cache; copies and files go through more than any cache holds.
+//! again, as the pipeline does while a chunk is in the cache; copies out of memory and files go through more than caches hold.
 //! Medians of several rounds, stages in turn.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
 
@@ -184,9 +184,14 @@ fn rate(stage: &Stage, dir: &Path, cores: usize) -> f64 {
         let threads: Vec<_> = (0..cores)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut work = (stage.begin)(dir);
-                    work();
+                    // A stage that cannot begin must not keep the others waiting.
+                    let made = std::panic::catch_unwind(|| {
+                        let mut work = (stage.begin)(dir);
+                        work();
+                        work
+                    });
                     begin.wait();
+                    let mut work = made.expect("a stage");
                     let (from, mut bytes) = (Instant::now(), 0usize);
                     while from.elapsed() < ROUND {
                         bytes += work();

@@ -134,6 +134,9 @@ pub fn decodes_to(
     plain: &[u8],
     room: &mut Vec<u8>,
 ) -> Result<bool, Malformed> {
+    if plain.len() > MAX_FRAME_PLAIN_BYTES as usize {
+        return Err(Malformed::new(format!("a frame of {} bytes is over the limit", plain.len())));
+    }
     match Encoding::from_byte(encoding) {
         Some(Encoding::Raw) if codec_version == CODEC_VERSION => Ok(encoded == plain),
         Some(Encoding::Planes) if codec_version == CODEC_VERSION => {

@@ -74,7 +74,7 @@ impl<'a> Frame<'a> {
         *blocks = rest;
         let block = match head >> 1 & 3 {
             BLOCK_RAW => Block::Raw(block),
-            BLOCK_COMPRESSED => Self::literals(block)?,
+            BLOCK_COMPRESSED if block.len() <= BLOCK_BYTES => Self::literals(block)?,
             _ => return None,
         };
         Some((block, head & 1 == 1))
@@ -140,13 +140,14 @@ pub fn jumps(begin: usize, ends: &[usize; STREAMS]) -> Option<[u8; JUMPS]> {
     Some(jumps)
 }
 
-/// Head of a block from `begin` to `end`, and of its section of `made` bytes. `None`: it did not get shorter.
+/// Head of a block from `begin` to `end`, and of its section of `made` bytes. `None`: it did not get shorter, heads and all; what
+/// stands in a block may be no longer than a block decodes to (3.1.1.2.4).
 pub fn block_head(begin: usize, end: usize, made: usize, tree: bool, last: bool) -> Option<[u8; BLOCK_HEAD]> {
-    let coded = end - begin - BLOCK_HEAD - NO_SEQUENCES.len();
-    if coded >= made {
+    let (content, coded) = (end - begin - 3, end - begin - BLOCK_HEAD - NO_SEQUENCES.len());
+    if content >= made {
         return None;
     }
-    let block = u32::from(last) | BLOCK_COMPRESSED << 1 | ((end - begin - 3) as u32) << 3;
+    let block = u32::from(last) | BLOCK_COMPRESSED << 1 | (content as u32) << 3;
     let kind = if tree { LITERALS_COMPRESSED } else { LITERALS_TREELESS };
     let section = kind | SIZES_OF_18_BITS << 2 | (made as u64) << 4 | (coded as u64) << 22;
     let mut head = [0; BLOCK_HEAD];

@@ -28,8 +28,9 @@ pub fn write(writer: &mut Writer<'_>, codes: &Codes, bytes: &[u8]) -> Option<()>
 /// Appends the codes of whole lines from the end of `bytes` on, where the processor can, and gives back what is before.
 fn by_lines<'b>(writer: &mut Writer<'_>, codes: &Codes, bytes: &'b [u8]) -> Option<&'b [u8]> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512vbmi")
+    if is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vbmi")
         && is_x86_feature_detected!("bmi2")
     {
         let (front, lines) = bytes.as_rchunks();

@@ -30,7 +30,11 @@ fn read_by_both(coded: &[u8], plain: &[u8]) {
     let mut back = vec![0x55; plain.len()];
     decode(coded, &mut Table::default(), &mut back).expect("our own reader");
     assert!(back == plain);
-    back.fill(0xaa);
+    read_by_zstd(coded, plain);
+}
+
+fn read_by_zstd(coded: &[u8], plain: &[u8]) {
+    let mut back = vec![0xaa; plain.len()];
     zstd::decompress(coded, &mut back).expect("zstd");
     assert!(back == plain);
 }
@@ -43,6 +47,39 @@ fn what_is_written_is_a_frame_for_zstd_and_no_longer_than_its_own() {
         let coded = own(&plain).expect("it suits");
         read_by_both(&coded, &plain);
         assert!(coded.len() <= zstds(&plain).len() * 1005 / 1000 + 64, "{len}");
+    }
+}
+
+/// zstd refuses a block whose content is longer than a block decodes to, older ones one that is as long.
+#[test]
+fn a_block_is_shorter_than_what_it_decodes_to() {
+    for made in [BLOCK_BYTES, 100_000] {
+        assert!(frame::block_head(5, 5 + 3 + made - 1, made, false, true).is_some());
+        for longer in 0..10 {
+            assert!(
+                frame::block_head(5, 5 + 3 + made + longer, made, false, true).is_none(),
+                "{made} {longer}"
+            );
+        }
+    }
+    // Seven blocks of three bits a byte, one of eleven at most: as a whole much shorter, that one is not.
+    let mut state = 7u64;
+    let mut next = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % most
+    };
+    let mut plain: Vec<u8> = (0..8 * BLOCK_BYTES).map(|_| 100 + next(7) as u8).collect();
+    for byte in &mut plain[3 * BLOCK_BYTES..4 * BLOCK_BYTES] {
+        *byte = 60 + next(32) as u8;
+    }
+    for common in [0, 10, 20, 40, 1000, 20_000] {
+        let mut plain = plain.clone();
+        for _ in 0..common {
+            plain[3 * BLOCK_BYTES + next(BLOCK_BYTES as u64) as usize] = 100;
+        }
+        let mut out = Vec::new();
+        assert!(compress(&plain, &mut out));
+        read_by_zstd(&out, &plain);
     }
 }
 

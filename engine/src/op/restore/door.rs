@@ -195,7 +195,8 @@ pub fn set_len(file: &File, len: u64) -> io::Result<()> {
     Ok(ftruncate(file, len)?)
 }
 
-/// Reserves room, where the file system can; that there is none is an error at once.
+/// Reserves room, where the file system can; that there is none is an error at once. In memory it is only looked whether there
+/// is as much: of several files at once, the last may run out of it as it is written.
 pub fn reserve(file: &File, len: u64) -> io::Result<()> {
     if let Some(free) = free_memory(file) {
         return if free < len { Err(Errno::NOSPC.into()) } else { Ok(()) };

@@ -4,7 +4,7 @@
 //! ([`super::course`]). The others wait for that (at most as long as one chunk takes), then help on. Late helpers
 //! find it done and go.
 //!
-//! Memory: one chunk for each helper, and the list of pieces: some 64 bytes for each chunk, so
+//! Memory: one chunk for each helper, at most four that wait to be written ([`super::line`]), and the list of pieces: some 64 bytes for each chunk, so
 //! 64 MiB for a file of 1 TiB.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
