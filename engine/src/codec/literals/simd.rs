@@ -47,11 +47,13 @@ mod avx512 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
+    use super::super::tree::MAX_BITS;
     use super::super::write::{Codes, MOST_BITS, MOST_VALUES, Run, Writer};
 
     const LINE: usize = 64;
     /// Room for the codes of a line, of up to eleven bits each, and for the last store.
     const ROOM: usize = 128;
+    const _: () = assert!(LINE * MAX_BITS / 8 + size_of::<u64>() < ROOM);
     /// Swaps neighbours among eight.
     const SWAP: i32 = 0b01_00_11_10;
 

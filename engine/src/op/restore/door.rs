@@ -289,6 +289,21 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::print_stderr, reason = "says why a test could not run here")]
+    fn room_in_memory_is_looked_at_and_not_taken() {
+        let Some((file, free)) = tempfile::tempfile_in("/dev/shm").ok().and_then(|file| {
+            let free = free_memory(&file)?;
+            Some((file, free))
+        }) else {
+            return eprintln!("skipped: no limited file system in memory here");
+        };
+        reserve(&file, free / 2).expect("there is so much");
+        assert_eq!(file.metadata().expect("an open file").len(), 0, "nothing is taken");
+        let full = reserve(&file, u64::MAX).expect_err("there is no such room");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
     fn temporary_names_fit_and_never_meet_a_real_one() {
         let long = [b'x'; 255];
         assert!(temp_name(&long, 0).len() < 64);
