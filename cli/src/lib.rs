@@ -13,6 +13,7 @@ pub mod io;
 mod bar;
 mod connect;
 mod gentle;
+pub mod heap;
 mod hint;
 mod json;
 mod logs;

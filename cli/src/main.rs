@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    ballast_cli::heap::share();
     let mut io = ballast_cli::Io::system();
     ExitCode::from(ballast_cli::run(std::env::args_os(), &mut io))
 }

@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::Mutex;
 
 /// Buffers kept at most, and their bytes together.
-const KEPT: usize = 12;
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT: usize = 8;
+const KEPT_BYTES: usize = 6 << 20;
 /// Smaller ones are the allocator's business.
 const WORTH_KEEPING: usize = 128 << 10;
 

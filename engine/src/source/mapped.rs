@@ -22,7 +22,7 @@ use super::sqlite::Guarded;
 
 /// Bytes mapped at a time: enough to make a mapping's cost vanish, little
 /// enough not to count in memory. A multiple of every page size.
-pub const WINDOW_BYTES: u64 = 8 << 20;
+pub const WINDOW_BYTES: u64 = 2 << 20;
 
 /// Why a copy failed. Its bytes must not be used.
 #[derive(Debug)]

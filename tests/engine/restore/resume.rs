@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ballast::error::Error;
 use ballast::op::restore::{self, RestoreOptions};
-use ballast::progress::Progress;
+use ballast::progress::{Progress, Silent};
 
 use crate::build::*;
 use crate::compare::same;
@@ -132,4 +132,47 @@ fn a_leftover_of_another_snapshot_is_only_raw_material() {
     let report = vault.restore(&to(new, &target));
     assert_eq!(report.bytes_resumed, 11 * MIB);
     same(&newer, &target);
+}
+
+#[test]
+fn what_another_restore_writes_is_left_to_it() {
+    let vault = Vault::new();
+    let old = vault.snapshot(&specs());
+    let newer = vec![file(b"large", &noise(9, 20 << 20)).chunked(1 << 20)];
+    let new = vault.snapshot(&newer);
+    let (_keep, target) = place();
+    interrupt(&vault, &RestoreOptions { threads: 1, ..to(old, &target) }, 12 * MIB);
+    let left = &leftovers(&target)[0];
+    let before = fs::read(left).unwrap();
+    // As the one that is writing it has it.
+    let other = fs::File::options().write(true).open(left).unwrap();
+    other.lock().unwrap();
+    let report = vault.restore(&to(new, &target));
+    let told: Vec<_> = report.problems.iter().map(|p| (p.path.as_str(), p.message.as_str())).collect();
+    assert_eq!(told, [("/large", "another restore is writing it")]);
+    assert!(fs::read(left).unwrap() == before, "nothing was written to it");
+    drop(other);
+    assert_eq!(vault.restore(&to(new, &target)).problems, []);
+    same(&newer, &target);
+}
+
+#[test]
+fn two_restores_at_once_into_one_target_never_mix() {
+    let vault = Vault::new();
+    let sets = [1, 2].map(|seed| vec![file(b"large", &noise(seed, 20 << 20)).chunked(1 << 20)]);
+    let ids = sets.each_ref().map(|set| vault.snapshot(set));
+    for _ in 0..5 {
+        let (_keep, target) = place();
+        let reports = std::thread::scope(|scope| {
+            let both = ids.map(|id| (&vault, to(id, &target))).map(|(vault, options)| {
+                scope.spawn(move || restore::run(&vault.repo, &options, &Silent).expect("a problem at most"))
+            });
+            both.map(|thread| thread.join().unwrap())
+        });
+        assert!(reports.iter().any(|report| report.problems.is_empty()), "{reports:?}");
+        let got = fs::read(target.join("large")).unwrap();
+        let whole = [1, 2].iter().any(|seed| got == noise(*seed, 20 << 20));
+        assert!(whole, "the file is that of one snapshot");
+        assert_eq!(leftovers(&target), Vec::<PathBuf>::new());
+    }
 }

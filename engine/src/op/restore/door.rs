@@ -2,8 +2,8 @@
 //!
 //! Everything here is one system call or a few, relative to a handle. A file is written
 //! under a temporary name of fixed form beside its place, so that an interrupted restore finds
-//! it again. What stands under that name is taken over only if nobody else can have a hand in
-//! it; else it is removed.
+//! it again, and locked, so that another one at the same time does not. What stands under that name is taken over only if
+//! nobody else can have a hand in it; else it is removed.
 
 use std::fs::File;
 use std::io;
@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat, fallocate, fstat, ftruncate,
-    linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RawMode, RenameFlags, Stat, fallocate,
+    flock, fstat, ftruncate, linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
 };
 #[cfg(target_os = "linux")]
 use rustix::fs::{ResolveFlags, copy_file_range, openat2};
@@ -144,6 +144,18 @@ pub fn open_regular(dir: &File, name: &[u8], access: OFlags) -> io::Result<Optio
 pub fn open_leftover(dir: &File, temp: &[u8], my_uid: u32) -> io::Result<Option<(File, Stat)>> {
     let found = open_regular(dir, temp, OFlags::RDWR)?;
     Ok(found.filter(|(_, s)| s.st_uid == my_uid && s.st_nlink == 1 && s.st_mode & 0o077 == 0))
+}
+
+/// Keeps a temporary file from other restores as long as it is open; `false` if one of them has it. Where a file system has no
+/// locks, nobody is kept away.
+pub fn claim(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
+}
+
+/// Is it `file` that stands under a name?
+pub fn is_under(dir: &File, name: &[u8], file: &File) -> io::Result<bool> {
+    let (there, is) = (look(dir, name)?, fstat(file)?);
+    Ok(there.is_some_and(|there| there.st_dev == is.st_dev && there.st_ino == is.st_ino))
 }
 
 /// Frees a temporary name, whatever stands under it; a directory only if it is empty.

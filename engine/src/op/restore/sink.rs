@@ -153,6 +153,10 @@ pub fn changed_meanwhile() -> Trouble {
     Trouble::Say(ProblemKind::Refused, message.to_owned())
 }
 
+fn in_use() -> Trouble {
+    Trouble::Say(ProblemKind::Refused, "another restore is writing it".to_owned())
+}
+
 /// The temporary sibling.
 pub struct Temp<'r> {
     dir: Arc<Dir<'r>>,
@@ -177,10 +181,16 @@ impl<'r> Temp<'r> {
         let holes = || pieces.iter().filter(|p| matches!(p.entry, Entry::Hole { .. }));
         let sparse = shared || holes().next().is_some();
         if let Some(file) = make()? {
-            return of(file, name, false).sized(len, sparse);
+            // Who came between took it for a leftover.
+            return if door::claim(&file) { of(file, name, false).sized(len, sparse) } else { Err(in_use()) };
         }
         let left = door::open_leftover(&dir.file, &name, dir.run.me.0).ok().flatten();
         if let Some((file, _)) = left {
+            // Without its temporary name it is somebody's file by now, whole and in its place.
+            let mine = door::claim(&file) && door::is_under(&dir.file, &name, &file).unwrap_or(false);
+            if !mine {
+                return Err(in_use());
+            }
             let is_whole = door::set_len(&file, len).is_ok()
                 && holes().all(|hole| door::punch(&file, hole.offset, hole.entry.content_len()));
             if is_whole {
@@ -190,7 +200,8 @@ impl<'r> Temp<'r> {
         let taken = |e: Errno| cannot("free its temporary name", e);
         door::clear(&dir.file, &name).map_err(taken)?;
         match make()? {
-            Some(file) => of(file, name, false).sized(len, sparse),
+            Some(file) if door::claim(&file) => of(file, name, false).sized(len, sparse),
+            Some(_) => Err(in_use()),
             None => Err(taken(Errno::EXIST)),
         }
     }

@@ -26,7 +26,7 @@ const MAX_LOOKED_AT: usize = 2000;
 
 /// Plaintext of older blobs kept in memory: the bases of what is being stored now, and theirs. Chunks come in
 /// the order of their file, so that few are wanted again for long.
-const KEPT_BYTES: usize = 24 << 20;
+const KEPT_BYTES: usize = 8 << 20;
 
 /// Nodes of one directory of the parent, to be asked for in the order of names, as a walk meets them.
 pub struct Children(Peekable<IntoIter<Node>>);

@@ -10,7 +10,7 @@
 //! before a byte of it leaves (invariant 5). A writer asks for each blob it names as a base, so
 //! that its id is recomputed, too (invariant 2).
 //!
-//! Memory: 32 MiB of the spool; four bytes for each grain of the frames at hand; for each thread one frame, as
+//! Memory: 8 MiB of the spool; four bytes for each grain of the frames at hand; for each thread one frame, as
 //! it is stored and decoded, and its prefix: some 20 MiB at the usual sizes. What was decoded is kept for the
 //! reader's next wish until it is more than [`MAX_SPOOL_BYTES`] or [`MAX_FRAMES`] and nobody holds a [`Pin`].
 

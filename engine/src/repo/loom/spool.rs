@@ -13,7 +13,7 @@ use crate::repo::temp;
 /// What one step of a place stands for, so that a place fits into four bytes.
 pub const STEP_BYTES: usize = 256;
 /// Kept in memory.
-const MEMORY_BYTES: usize = 32 << 20;
+const MEMORY_BYTES: usize = 8 << 20;
 
 /// The same, where tests have no use for so much.
 #[cfg(feature = "testing")]
