@@ -21,20 +21,35 @@ pub fn to_hex(bytes: &[u8]) -> String {
     out
 }
 
+/// In [`DIGITS`]: no digit of ours.
+const NO_DIGIT: u8 = 0x80;
+
+/// What each byte stands for as a hexadecimal digit.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
 /// Reverse of [`to_hex`]; lower case only, so that each id has one spelling.
 pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let bytes = text.as_bytes();
     if bytes.len() != 2 * N {
         return None;
     }
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
     let mut out = [0; N];
+    let mut wrong = 0;
     for (slot, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-        *slot = digit(pair[0])? << 4 | digit(pair[1])?;
+        let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+        wrong |= high | low;
+        *slot = high << 4 | low & 15;
+    }
+    if wrong & NO_DIGIT != 0 {
+        return None;
     }
     Some(out)
 }

@@ -167,7 +167,7 @@ pub struct HistoryReport {
 
 /// Reads the ledger, its last `last` entries or all. Damage is named in its place and does not end it.
 pub fn run(repo: &Repository, last: Option<usize>) -> Result<HistoryReport> {
-    let ledger = repo.ledger(false)?;
+    let ledger = repo.whole_ledger(false)?;
     let mut lines: Vec<(u64, Result<&Entry, &str>)> =
         ledger.entries().map(|entry| (entry.record.number, Ok(entry))).collect();
     lines.extend(ledger.damage_by_number().map(|(number, reason)| (number, Err(reason))));

@@ -109,7 +109,6 @@ pub fn run(repo: &Repository, options: &TagOptions, progress: &dyn Progress) -> 
         }
     }
     let pairs: Vec<_> = report.changed.iter().map(|t| (t.old, t.new)).collect();
-    clerk.vouch_alike(&pairs);
     clerk.forget("other tags", &mut |ledger| {
         let counts = ledger.committed();
         Ok(pairs

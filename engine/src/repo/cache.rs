@@ -7,6 +7,7 @@
 //!   index/      sled: blob id → place
 //!   catalogue   what index/ holds; its presence means that index/ was closed cleanly
 //!   head        last ledger entry seen here
+//!   ledger      entries that were read here, if there are many
 //!   key         the key file that opened last
 //! ```
 //! All of it can be deleted at any time. Nothing here is ever the only copy, and every

@@ -10,7 +10,6 @@ use crate::format::snapshot::SnapshotV1;
 use crate::format::wire::Text;
 use crate::id::{SessionId, SnapshotId};
 use crate::repo::Repository;
-use crate::repo::index::Index;
 use crate::repo::lease::Lease;
 use crate::repo::ledger::{Append, Ledger};
 use crate::store::PutMode;
@@ -100,25 +99,6 @@ impl Clerk {
                 forgotten.ids.extend_from_slice(part);
             }
             return Ok(forgotten);
-        }
-    }
-
-    /// This machine's own memory: whoever vouched for the first of a pair vouches for the second,
-    /// which needs the same. A failure costs look-ups, nothing else.
-    pub fn vouch_alike(&self, pairs: &[(SnapshotId, SnapshotId)]) {
-        // Another process holds the cache: then it would be built in memory, for nothing.
-        let Some(free) = self.repo.cache().and_then(|cache| cache.lock()) else { return };
-        drop(free);
-        let done = Index::open(&self.repo, &self.ledger).and_then(|index| {
-            let vouched = pairs.iter().filter(|(old, _)| index.vouches_for(old));
-            vouched
-                .map(|(_, new)| *new)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .try_for_each(|new| index.absorb(Vec::new(), Some(new)))
-        });
-        if let Err(error) = done {
-            tracing::warn!(%error, "local index not brought up to date");
         }
     }
 }

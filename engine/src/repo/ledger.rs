@@ -6,6 +6,8 @@
 //! not hold, is damage and named. Where a store cannot create a name only-if-absent, an
 //! entry's name also bears its session, and several entries may share a number.
 
+mod copy;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::crypto::hash::object_name;
@@ -57,46 +59,64 @@ pub enum Append {
 }
 
 impl Ledger {
-    /// Reads every entry.
+    /// Reads every entry where it is.
     pub fn read(repo: &Repository) -> Result<Self> {
-        let mut ledger = Self::default();
-        let listed = listed(repo)?;
-        ledger.read_on(repo, &listed)?;
-        if let Some((last, _)) = listed.last_key_value().filter(|(last, _)| **last > ledger.head()) {
-            return Err(missing(ledger.head() + 1, *last));
-        }
-        Ok(ledger)
+        Self::default().complete(repo, &listed(repo)?)
     }
 
     /// Reads what can be read: entries that are damaged or missing are passed over and named by
     /// [`Ledger::damage`]. For who only reads: one bad entry must not hide every snapshot.
     pub fn read_leniently(repo: &Repository) -> Result<Self> {
-        let mut ledger = Self::default();
+        Self::default().complete_leniently(repo, &listed(repo)?)
+    }
+
+    /// As [`Ledger::read`], or [`Ledger::read_leniently`], but what this machine has read before and
+    /// the listing still has need not be read again: damage that came to it since goes unseen.
+    pub fn recall(repo: &Repository, leniently: bool) -> Result<Self> {
         let listed = listed(repo)?;
-        let mut number = 1;
+        let known = copy::recall(repo, &listed);
+        let copied = known.head();
+        let ledger = match leniently {
+            true => known.complete_leniently(repo, &listed)?,
+            false => known.complete(repo, &listed)?,
+        };
+        copy::keep(repo, &ledger, copied);
+        Ok(ledger)
+    }
+
+    fn complete(mut self, repo: &Repository, listed: &Listed) -> Result<Self> {
+        self.read_on(repo, listed)?;
+        match listed.last_key_value() {
+            Some((last, _)) if *last > self.head() => Err(missing(self.head() + 1, *last)),
+            _ => Ok(self),
+        }
+    }
+
+    fn complete_leniently(mut self, repo: &Repository, listed: &Listed) -> Result<Self> {
+        let mut number = self.head() + 1;
         loop {
             let mut present = false;
-            for name in names_of(repo, number, &listed) {
+            for name in names_of(repo, number, listed) {
                 let entry = match repo.store().get(&name, MAX_RECORD_BYTES) {
-                    Ok(bytes) => ledger.open_entry(repo, &name, number, &bytes),
+                    Ok(bytes) => self.open_entry(repo, &name, number, &bytes),
                     Err(e) if e.is_not_found() => continue,
                     Err(e) if listed.contains_key(&number) => Err(e.into()),
                     Err(e) => return Err(e.into()),
                 };
                 present = true;
                 match entry {
-                    Ok(entry) => ledger.take_in(number, entry),
-                    Err(error) => ledger.pass_over(number, &error),
+                    Ok(entry) => self.take_in(number, entry),
+                    Err(error) => self.pass_over(number, &error),
                 }
             }
             let next = listed.range(number + 1..).next().map(|(next, _)| *next);
             number = match (present, next) {
                 (true, _) => number + 1,
                 (false, Some(next)) => {
-                    ledger.pass_over(number, &missing(number, next));
+                    self.pass_over(number, &missing(number, next));
                     next
                 }
-                (false, None) => return Ok(ledger),
+                (false, None) => return Ok(self),
             };
         }
     }
@@ -147,6 +167,11 @@ impl Ledger {
 
     fn open_entry(&self, repo: &Repository, name: &ObjectName, number: u64, bytes: &[u8]) -> Result<Entry> {
         let record: LedgerEntryV1 = repo.open_named(name, bytes)?;
+        self.judge(name, number, object_name(bytes), record)
+    }
+
+    /// Is it what comes next, and can it be understood?
+    fn judge(&self, name: &ObjectName, number: u64, hash: [u8; 32], record: LedgerEntryV1) -> Result<Entry> {
         if record.number != number {
             return Err(Error::corrupt(name, format!("says it is entry {}", record.number)));
         }
@@ -161,7 +186,7 @@ impl Ledger {
         }
         check_extensions(&record.extensions, &[], "ledger entry").map_err(|e| e.of(name))?;
         let event = Event::decode(record.kind, &record.body).map_err(|e| e.of(name))?;
-        Ok(Entry { hash: object_name(bytes), record, event })
+        Ok(Entry { hash, record, event })
     }
 
     fn take_in(&mut self, number: u64, entry: Entry) {

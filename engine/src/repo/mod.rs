@@ -337,9 +337,19 @@ impl Repository {
     }
 
     /// Reads the ledger and compares it with what was seen here before. Damage in it, and a
-    /// repository that was set back, are errors for who writes, notices for who reads.
+    /// repository that was set back, are errors for who writes, notices for who reads. What this
+    /// machine has read before is taken from its own copy.
     pub fn ledger(&self, for_writing: bool) -> Result<Ledger> {
+        self.accept(Ledger::recall(self, !for_writing)?, for_writing)
+    }
+
+    /// The same, but every entry is read where it is: for verbs that look for damage, or delete.
+    pub fn whole_ledger(&self, for_writing: bool) -> Result<Ledger> {
         let ledger = if for_writing { Ledger::read(self)? } else { Ledger::read_leniently(self)? };
+        self.accept(ledger, for_writing)
+    }
+
+    fn accept(&self, ledger: Ledger, for_writing: bool) -> Result<Ledger> {
         refuse_unknown_features(&ledger.features(self.config().features))?;
         if for_writing {
             ledger.refuse_writing(self.config().features)?;

@@ -194,7 +194,8 @@ fn a_tag_does_not_change_who_is_parent() {
     let newest = tag(&scene.place.open(), Change::Add, &["x"], &[next.snapshot.unwrap()]).unwrap();
     let repo = scene.place.open();
     let index = ballast::repo::index::Index::open(&repo, &repo.ledger(true).unwrap()).unwrap();
-    assert!(index.vouches_for(&newest.changed[0].new));
+    let tagged = repo.snapshot(newest.changed[0].new).unwrap();
+    assert!(index.vouches_for(&tagged.record.root));
     drop(index);
     let last = scene.place.take(&scene.top);
     assert_eq!((last.parent, last.read_bytes), (Some(newest.changed[0].new), 0));

@@ -38,7 +38,7 @@ impl Scene {
     pub fn read(repo: &Repository, progress: &dyn Progress) -> Result<Self> {
         progress.phase("reading the ledger", None, None);
         let standing: HashSet<_> = index::list_ids(repo, ObjectKind::Pack)?.into_iter().collect();
-        let ledger = repo.ledger(false)?;
+        let ledger = repo.whole_ledger(false)?;
         let listed_snapshots = index::list_ids(repo, ObjectKind::Snapshot)?;
         let (snapshots, unreadable) = read_snapshots(repo, &ledger, progress)?;
         let holdings = Holdings::read(repo, &ledger, &standing, progress)?;

@@ -77,7 +77,7 @@ impl View {
         progress.phase("reading", None, None);
         let standing: HashSet<PackId> = index::list_ids(repo, ObjectKind::Pack)?.into_iter().collect();
         let live = live_sessions(repo, own)?;
-        let ledger = repo.ledger(true)?;
+        let ledger = repo.whole_ledger(true)?;
         let moved = |ledger: &Ledger| -> Result<bool> { Ok(!ledger.clone().refresh(repo)?.is_empty()) };
         let listed: Vec<SnapshotId> = index::list_ids(repo, ObjectKind::Snapshot)?.into_iter().collect();
         let committed = ledger.committed();

@@ -47,7 +47,7 @@ impl Hand {
     fn begin(repo: &Repository, dry: bool) -> Result<Self> {
         let session = SessionId(repo.surroundings().random()?);
         let mut lease = if dry { None } else { Some(Lease::take(repo, session, "repair")?) };
-        let ledger = repo.ledger(true)?;
+        let ledger = repo.whole_ledger(true)?;
         if let Some(lease) = &mut lease {
             lease.begin(ledger.head())?;
         }

@@ -198,7 +198,7 @@ fn one(
                 what: format!("snapshot {}, forgotten meanwhile", old.id.short()),
             });
         }
-        let vouched = session.index().vouches_for(&old.id);
+        let vouched = session.index().vouches_for(&old.record.root);
         let reader = Reader::with_index(repo, session.index().clone());
         let keep = Keep { session: &session, reader: &reader, vouched };
         let (root, dropped) = strip.run(&reader, &old.record, Some(&keep), progress)?;

@@ -73,7 +73,8 @@ impl ParentSnapshot {
         // A run that relies on its parent without look-ups begins anew when that is forgotten meanwhile. A stream
         // cannot, and gains little: it is read in any case.
         let trusted = options.stream.is_none();
-        let vouched = trusted && snapshot.as_ref().is_some_and(|s| session.index().vouches_for(&s.id));
+        let vouched =
+            trusted && snapshot.as_ref().is_some_and(|s| session.index().vouches_for(&s.record.root));
         let of_other = |s: &&Snapshot| options.parent == Parent::Automatic && s.record.host.0 != host;
         let other_host = snapshot.as_ref().filter(of_other).map(|s| s.record.host.0.clone());
         Ok(Self { snapshot, other_host, vouched, reader })

@@ -1,5 +1,5 @@
 //! What the index holds: which index objects were taken in, which packs they name and under
-//! which numbers, and which snapshots this machine vouches for.
+//! which numbers, and which snapshots' trees this machine vouches for.
 //!
 //! A small file beside sled. It is removed before sled changes and written after sled was
 //! flushed, so that its presence is the mark of a clean close.
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::index::{IndexObject, IndexedPack};
 use crate::format::wire::{self, Record};
-use crate::id::{IndexId, PackId, SnapshotId};
+use crate::id::{BlobId, IndexId, PackId};
 use crate::repo::cache::CacheDir;
 use crate::repo::index::{PackInfo, PackNumber};
 
 /// Its name in the cache directory.
 pub const FILE: &str = "catalogue";
-/// Snapshots vouched for that are kept in mind.
+/// Trees vouched for that are kept in mind.
 const MAX_VOUCHED: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,15 @@ struct PackRow {
     /// Are its entries in the look-up? Not when that was built anew while no index object
     /// named the pack.
     held: bool,
+    /// Is it listed in `data/`? Found out once a run.
+    #[serde(skip)]
+    stands: Option<bool>,
+}
+
+impl PackRow {
+    fn stands(&mut self, standing: &HashSet<PackId>) -> bool {
+        *self.stands.get_or_insert_with(|| standing.contains(&self.id))
+    }
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +46,11 @@ struct Stored {
     entries: u64,
     packs: Vec<PackRow>,
     objects: Vec<(IndexId, Vec<PackNumber>)>,
-    vouched: Vec<(SnapshotId, u64)>,
+    vouched: Vec<(BlobId, u64)>,
 }
 
 impl Record for Stored {
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
     const LIMIT_BYTES: usize = 1 << 30;
     const WHAT: &'static str = "catalogue";
 }
@@ -57,7 +66,7 @@ pub struct Catalogue {
     /// Made at the first need: a run that finds nothing new has none.
     numbers: HashMap<PackId, PackNumber>,
     objects: HashMap<IndexId, Vec<PackNumber>>,
-    vouched: Vec<(SnapshotId, u64)>,
+    vouched: Vec<(BlobId, u64)>,
     /// The look-up was built anew since this was loaded or last asked.
     released: bool,
 }
@@ -109,11 +118,11 @@ impl Catalogue {
     }
 
     /// Is more than half of it about packs that are gone? Then it is better made anew.
-    pub fn is_mostly_dead(&self, listed: &BTreeSet<IndexId>, standing: &HashSet<PackId>) -> bool {
+    pub fn is_mostly_dead(&mut self, listed: &BTreeSet<IndexId>, standing: &HashSet<PackId>) -> bool {
         let named = self.named_where(|id| listed.contains(id));
-        let alive =
-            named.iter().zip(&self.packs).filter(|(named, row)| **named && standing.contains(&row.id));
-        self.packs.len() > 64 && alive.count() < self.packs.len() / 2
+        let rows = named.iter().zip(&mut self.packs);
+        let alive = rows.filter_map(|(named, row)| (*named && row.stands(standing)).then_some(())).count();
+        self.packs.len() > 64 && alive < self.packs.len() / 2
     }
 
     /// Forgets index objects that are no longer listed. Entries of packs that only they named
@@ -175,6 +184,7 @@ impl Catalogue {
                     pack_kind: pack.pack_kind,
                     usable: false,
                     held: false,
+                    stands: None,
                 });
             }
             let row = &mut self.packs[number as usize];
@@ -217,7 +227,7 @@ impl Catalogue {
             .into_iter()
             .zip(&mut self.packs)
             .map(|(named, row)| {
-                let stands = standing.contains(&row.id);
+                let stands = row.stands(standing);
                 let usable = stands && named && !shunned(&row.id);
                 lost |= row.usable && !usable;
                 row.usable = usable;
@@ -257,16 +267,16 @@ impl Catalogue {
         }
     }
 
-    /// From now on this machine knows that all of `snapshot` was there.
-    pub fn vouch(&mut self, snapshot: SnapshotId) {
-        self.vouched.retain(|(_, generation)| *generation == self.generation);
-        self.vouched.push((snapshot, self.generation));
+    /// From now on this machine knows that all below the tree `root` was there.
+    pub fn vouch(&mut self, root: BlobId) {
+        self.vouched.retain(|(tree, generation)| *generation == self.generation && *tree != root);
+        self.vouched.push((root, self.generation));
         let excess = self.vouched.len().saturating_sub(MAX_VOUCHED);
         self.vouched.drain(..excess);
     }
 
-    /// Was all of `snapshot` there, and has no pack been lost since?
-    pub fn vouches_for(&self, snapshot: &SnapshotId) -> bool {
-        self.vouched.iter().any(|(id, generation)| id == snapshot && *generation == self.generation)
+    /// Was all below the tree `root` there, and has no pack been lost since?
+    pub fn vouches_for(&self, root: &BlobId) -> bool {
+        self.vouched.iter().any(|(tree, generation)| tree == root && *generation == self.generation)
     }
 }

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, RwLock};
 use crate::error::{Error, Result};
 use crate::format::frame::{Edge, FrameBlob};
 use crate::format::index::{IndexObject, IndexedPack};
-use crate::id::{BlobRef, IndexId, ObjectKind, PackId, SnapshotId};
+use crate::id::{BlobId, BlobRef, IndexId, ObjectKind, PackId};
 use crate::repo::Repository;
 use crate::repo::cache::CacheLock;
 use crate::repo::ledger::Ledger;
@@ -140,14 +140,17 @@ impl Index {
     /// `data/` and from what the ledger condemned.
     pub fn open(repo: &Repository, ledger: &Ledger) -> Result<Self> {
         let objects = list_ids::<IndexId>(repo, ObjectKind::Index)?;
-        let standing: HashSet<PackId> =
-            repo.store().list(ObjectKind::Pack)?.iter().filter_map(|name| name.parse().ok()).collect();
         let lock = repo.cache().and_then(|cache| cache.lock());
         let cache = repo.cache().filter(|_| lock.is_some());
-        let mut catalogue = match cache {
-            Some(cache) => Catalogue::load(cache).filter(|c| !c.is_mostly_dead(&objects, &standing)),
-            None => None,
-        };
+        // The catalogue is read while packs are listed.
+        let (standing, catalogue) = std::thread::scope(|scope| {
+            let loading = cache.map(|cache| scope.spawn(|| Catalogue::load(cache)));
+            let listed = repo.store().list(ObjectKind::Pack);
+            let loaded = loading.and_then(|loading| loading.join().ok().flatten());
+            (listed, loaded)
+        });
+        let standing: HashSet<PackId> = standing?.iter().filter_map(|name| name.parse().ok()).collect();
+        let mut catalogue = catalogue.and_then(|mut c| (!c.is_mostly_dead(&objects, &standing)).then_some(c));
         let backend = match (cache, &catalogue) {
             (None, _) => Backend::Memory(Inventory::default()),
             (Some(_), Some(_)) => Backend::Closed,
@@ -228,17 +231,20 @@ impl Index {
         *self.search.lock().unwrap_or_else(|e| e.into_inner()) = rely::Search::default();
     }
 
-    /// Takes in this run's own index objects, once they are durable (W4), and vouches for its
-    /// snapshot: everything it needs was usable now.
-    pub fn absorb(&self, objects: Vec<(IndexId, IndexObject)>, snapshot: Option<SnapshotId>) -> Result<()> {
+    /// Takes in this run's own index objects, once they are durable (W4), and vouches for the tree of
+    /// its snapshot: everything below was usable now.
+    pub fn absorb(&self, objects: Vec<(IndexId, IndexObject)>, root: Option<BlobId>) -> Result<()> {
+        if objects.is_empty() && root.is_none_or(|root| self.vouches_for(&root)) {
+            return Ok(());
+        }
         let own: Vec<PackId> = objects.iter().flat_map(|(_, o)| o.packs.iter().map(|p| p.id)).collect();
         self.take_in(objects)?;
         {
             let mut catalogue = self.catalogue.write().unwrap_or_else(|e| e.into_inner());
             let mut packs = self.packs.write().unwrap_or_else(|e| e.into_inner());
             catalogue.mark_usable(&own, &mut packs);
-            if let Some(snapshot) = snapshot {
-                catalogue.vouch(snapshot);
+            if let Some(root) = root {
+                catalogue.vouch(root);
             }
         }
         self.forget_search();
@@ -246,10 +252,10 @@ impl Index {
         Ok(())
     }
 
-    /// Was every blob of this snapshot usable when it was made here, and has no pack been lost
-    /// since? Then its ids need no look-up.
-    pub fn vouches_for(&self, snapshot: &SnapshotId) -> bool {
-        self.catalogue.read().unwrap_or_else(|e| e.into_inner()).vouches_for(snapshot)
+    /// Was every blob of a snapshot with this tree usable when it was made here, and has no pack been
+    /// lost since? Then its ids need no look-up.
+    pub fn vouches_for(&self, root: &BlobId) -> bool {
+        self.catalogue.read().unwrap_or_else(|e| e.into_inner()).vouches_for(root)
     }
 
     /// Does any index object name this blob, whatever became of the pack?

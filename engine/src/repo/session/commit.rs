@@ -125,7 +125,7 @@ impl Session {
             }
         };
         // Committed. What follows is only this machine's own memory of it.
-        let vouched = (self.rescues == 0).then_some(id);
+        let vouched = (self.rescues == 0).then_some(snapshot.root);
         if let Err(error) = self.index.absorb(flushed, vouched) {
             tracing::warn!(%error, "local index not brought up to date");
         }

@@ -8,6 +8,11 @@ use crate::id::{ObjectKind, ObjectName};
 use crate::store::fs::{FileKind, Fs};
 use crate::store::is_object_name;
 
+/// So many threads list the shelves of packs at most.
+const MAX_LISTERS: usize = 4;
+/// A thread is worth so many shelves.
+const MIN_SHELVES: usize = 32;
+
 impl LocalStore {
     pub(super) fn directory_of(&self, kind: ObjectKind) -> PathBuf {
         match kind {
@@ -36,23 +41,47 @@ impl LocalStore {
     }
 
     pub(super) fn pack_names(&self, data: &Path) -> io::Result<Vec<String>> {
-        let mut all = Vec::new();
-        let shelves = match self.fs.list(data) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(all),
+        let listed = match self.fs.list(data) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other?,
         };
-        for (shelf, what) in shelves {
-            if what == FileKind::File || crate::id::from_hex::<1>(&shelf).is_none() {
-                continue;
+        let mut shelves: Vec<String> = Vec::with_capacity(listed.len());
+        for (shelf, what) in listed {
+            if what != FileKind::File && crate::id::from_hex::<1>(&shelf).is_some() {
+                shelves.push(shelf);
             }
-            let names = match self.names_in(ObjectKind::Pack, &data.join(&shelf)) {
-                Err(e) if e.kind() == io::ErrorKind::NotADirectory => continue,
-                other => other?,
-            };
-            // On another shelf than its own it would not be found by its name.
-            all.extend(names.into_iter().filter(|name| name.starts_with(&shelf)));
         }
-        Ok(all)
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_LISTERS);
+        let each = shelves.len().div_ceil(threads).max(MIN_SHELVES);
+        let list = |part: &[String]| -> io::Result<Vec<String>> {
+            let mut all = Vec::new();
+            for shelf in part {
+                self.add_shelf(data, shelf, &mut all)?;
+            }
+            Ok(all)
+        };
+        if shelves.len() <= each {
+            return list(&shelves);
+        }
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = shelves.chunks(each).map(|part| scope.spawn(move || list(part))).collect();
+            let mut all = Vec::new();
+            for part in parts {
+                let lister_died = |_| io::Error::other("a thread that listed packs died");
+                all.append(&mut part.join().map_err(lister_died)??);
+            }
+            Ok(all)
+        })
+    }
+
+    fn add_shelf(&self, data: &Path, shelf: &str, all: &mut Vec<String>) -> io::Result<()> {
+        let names = match self.names_in(ObjectKind::Pack, &data.join(shelf)) {
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Ok(()),
+            other => other?,
+        };
+        // On another shelf than its own it would not be found by its name.
+        all.extend(names.into_iter().filter(|name| name.starts_with(shelf)));
+        Ok(())
     }
 }
 
