@@ -4,16 +4,19 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 
 use ballast::error::{Error, StoreErrorKind};
+use ballast::format::frame::FrameBlob;
 use ballast::format::ledger::{CondemnV1, Event, ForgetV1};
-use ballast::id::{ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
+use ballast::format::pack::PackKind;
+use ballast::id::{BlobKind, ObjectKind, ObjectName, PackId, SessionId, SnapshotId};
 use ballast::op::prune::{self, PruneOptions};
 use ballast::op::snapshot::{self, Parent, SnapshotOptions};
 use ballast::progress::{Progress, Silent};
 use ballast::repo::lease::Lease;
 use ballast::repo::ledger::{Append, Ledger};
+use ballast::repo::outbox::Outbox;
 use ballast::repo::session::Session;
 use ballast::repo::{OpenOptions, Repository};
 use ballast::store::Store;
@@ -460,6 +463,7 @@ fn a_store_without_atomic_creation() {
 fn a_directory_of_huge_attributes() {
     use ballast::format::tree::EXT_XATTRS;
     use ballast::format::wire::Extension;
+    use ballast::repo::outbox::Outbox;
     use ballast::repo::reader::Reader;
     use ballast::repo::session::Session;
     use ballast::source::{At, Names, node_of};
@@ -482,4 +486,51 @@ fn a_directory_of_huge_attributes() {
     session.flush().unwrap();
     let (found, parts) = Reader::open(&place.open_bare()).unwrap().tree_with_parts(id).unwrap();
     assert!(found == nodes && parts.len() > 2);
+}
+
+/// While a full pack waits for a storing thread nobody fills another one, however many write: memory is
+/// bounded by what is open, what is being stored, and one more.
+#[test]
+fn a_slow_store_holds_up_those_who_write() {
+    const WRITERS: u64 = 8;
+    const FRAME_BYTES: u64 = 16 << 10;
+    let place = Place::default();
+    let fault = Arc::new(FaultStore::new(place.store.clone()));
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let shut = gate.clone();
+    fault.set_hook(move |call| {
+        if call.method == Method::Put && call.kind == Some(ObjectKind::Pack) {
+            let open = shut.0.lock().unwrap();
+            drop(shut.1.wait_while(open, |open| !*open).unwrap());
+        }
+    });
+    let repo = place.open_through(fault);
+    let mut outbox = Outbox::start(&repo, SessionId([3; 16]));
+    let taken = AtomicU64::new(0);
+    let write = |writer: u64| {
+        for n in 0..40 {
+            let plain = bytes(1000 * writer + n, FRAME_BYTES as usize);
+            let id = repo.blob_id(BlobKind::Chunk, &plain);
+            let blob = FrameBlob { kind: BlobKind::Chunk as u8, len: FRAME_BYTES as u32, id };
+            outbox.write(PackKind::Data, &plain, vec![blob]).unwrap();
+            taken.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..WRITERS).for_each(|writer| drop(scope.spawn(move || write(writer))));
+        let settled = || {
+            let before = taken.load(Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            (before == taken.load(Ordering::SeqCst) && before > 0).then_some(before)
+        };
+        let held = std::iter::repeat_with(settled).flatten().next().unwrap();
+        // Packs of at most 256 KiB: two open, two that are being stored, one that waits.
+        assert!(held * FRAME_BYTES <= 5 * (256 << 10), "{held} frames were taken in");
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+    });
+    assert_eq!(taken.load(Ordering::SeqCst), WRITERS * 40);
+    let listed: usize =
+        outbox.flush().unwrap().iter().flat_map(|(_, o)| &o.packs).map(|p| p.frames.len()).sum();
+    assert_eq!(listed as u64, WRITERS * 40);
 }

@@ -1,8 +1,8 @@
 //! What a run writes, on its way out: frames → open packs → durable packs → durable index
 //! objects (W4). Shared by the workers of a snapshot, a prune or a repair.
 //!
-//! Memory: at most (open packs 3 + storing threads 2 + CPU workers) packs of
-//! `data_pack_max_bytes`, and two frames of scratch for each worker.
+//! Memory: at most (open packs 3 + storing threads 2 + one that waits) packs of `data_pack_max_bytes`,
+//! and two frames of scratch for each worker.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use crate::repo::Repository;
 use crate::repo::frames::{self, SealedFrame};
 use crate::repo::packer::Packer;
 use crate::repo::packfile::OpenPack;
-use crate::repo::upload::Uploads;
+use crate::repo::upload::{Slot, Uploads};
 
 /// The storing side of one session.
 pub struct Outbox {
@@ -64,22 +64,33 @@ impl Outbox {
 
     /// Puts a frame that is sealed and proven into a pack.
     pub fn push(&self, kind: PackKind, frame: &SealedFrame) -> Result<()> {
-        self.uploads.check()?;
         let chance = u64::from_le_bytes(self.repo.surroundings().random()?);
-        let full = {
-            let mut packer = locked(&self.packer);
+        let full: Vec<_> = {
+            let mut packer = self.packer_with_room()?;
             while let Some(buffer) = self.uploads.spare_buffer() {
                 packer.give_back(buffer);
             }
-            packer.push(kind, frame, chance)?
+            let full = packer.push(kind, frame, chance)?;
+            full.into_iter().map(|pack| (pack, self.uploads.slot())).collect()
         };
-        full.into_iter().try_for_each(|pack| self.close(pack))
+        full.into_iter().try_for_each(|(pack, slot)| self.close(pack, slot))
     }
 
-    fn close(&self, pack: OpenPack) -> Result<()> {
+    /// Slots are taken under its lock, so nobody fills a pack while another one waits.
+    fn packer_with_room(&self) -> Result<MutexGuard<'_, Packer>> {
+        loop {
+            self.uploads.wait_for_room()?;
+            let packer = locked(&self.packer);
+            if !self.uploads.is_full() {
+                return Ok(packer);
+            }
+        }
+    }
+
+    fn close(&self, pack: OpenPack, slot: Slot) -> Result<()> {
         let closed = pack.close(&self.repo, self.session)?;
         locked(&self.packs).insert(closed.indexed.id);
-        self.uploads.push(closed)
+        self.uploads.push(closed, slot)
     }
 
     /// Packs that are durable already and only need to be named (adopted ones).
@@ -92,7 +103,7 @@ impl Outbox {
     /// may be written afterwards.
     pub fn flush(&mut self) -> Result<Vec<(IndexId, IndexObject)>> {
         let rest = locked(&self.packer).drain()?;
-        rest.into_iter().try_for_each(|pack| self.close(pack))?;
+        rest.into_iter().try_for_each(|pack| self.close(pack, self.uploads.slot()))?;
         self.uploads.finish()
     }
 

@@ -2,11 +2,12 @@
 //! names them, a batch at a time, so that a killed run has little left to adopt.
 //!
 //! Store calls run on plain threads here, never in the CPU pool. The channel has no room: a
-//! worker that closed a pack waits until a thread is free, so that at most
-//! `threads + workers` closed packs exist. The first failure stops everything.
+//! worker that closed a pack waits until a thread is free, and while one waits the others wait
+//! before their next frame ([`Uploads::wait_for_room`]): at most `threads + 1` full packs exist. The
+//! first failure stops everything.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ use crate::repo::Repository;
 use crate::repo::packfile::ClosedPack;
 use crate::store::PutMode;
 
+/// Threads that store, at most.
+const MAX_THREADS: usize = 2;
 /// Packs named by one index object of a run that goes on.
 const PACKS_PER_INDEX: usize = 24;
 /// Packs named by one index object at the very most.
@@ -33,23 +36,50 @@ struct State {
     listed: Vec<(IndexId, IndexObject)>,
     /// Buffers to be used again.
     buffers: Vec<Vec<u8>>,
+    /// Full packs that are being closed, wait, or are being stored.
+    full: usize,
     failure: Option<Error>,
     failed: bool,
     stored_bytes: u64,
+}
+
+/// What workers and storing threads share.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// A pack was stored, or will never be.
+    moved: Condvar,
+}
+
+impl Shared {
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A full pack's place among those that are not stored yet.
+pub struct Slot(Arc<Shared>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.locked().full -= 1;
+        self.0.moved.notify_all();
+    }
 }
 
 /// The storing side of a session.
 pub struct Uploads {
     repo: Repository,
     session: SessionId,
+    threads: usize,
     team: Mutex<Team>,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
 /// The storing threads; none before the first pack and after [`Uploads::finish`].
 #[derive(Default)]
 struct Team {
-    sender: Option<SyncSender<ClosedPack>>,
+    sender: Option<SyncSender<(ClosedPack, Slot)>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -61,29 +91,26 @@ impl Team {
     }
 }
 
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 impl Uploads {
     /// With nothing to do yet.
     pub fn start(repo: &Repository, session: SessionId) -> Self {
-        Self { repo: repo.clone(), session, team: Mutex::default(), state: Arc::default() }
+        let threads = repo.store().concurrency().clamp(1, MAX_THREADS);
+        Self { repo: repo.clone(), session, threads, team: Mutex::default(), shared: Arc::default() }
     }
 
-    fn sender(&self) -> Result<SyncSender<ClosedPack>> {
+    fn sender(&self) -> Result<SyncSender<(ClosedPack, Slot)>> {
         let mut team = self.team.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(sender) = &team.sender {
             return Ok(sender.clone());
         }
-        let (sender, receiver) = sync_channel::<ClosedPack>(0);
+        let (sender, receiver) = sync_channel(0);
         let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..self.repo.store().concurrency().clamp(1, 2) {
+        for _ in 0..self.threads {
             let (repo, session) = (self.repo.clone(), self.session);
-            let (receiver, state) = (receiver.clone(), self.state.clone());
+            let (receiver, shared) = (receiver.clone(), self.shared.clone());
             let thread = std::thread::Builder::new()
                 .name("ballast-store".into())
-                .spawn(move || serve(&repo, session, &receiver, &state))
+                .spawn(move || serve(&repo, session, &receiver, &shared))
                 .map_err(|e| Error::Internal(format!("no thread: {e}")))?;
             team.threads.push(thread);
         }
@@ -91,21 +118,42 @@ impl Uploads {
         Ok(sender)
     }
 
+    /// Waits while a full pack waits for a thread: whoever goes on then would fill yet another one.
+    pub fn wait_for_room(&self) -> Result<()> {
+        let mut now = self.shared.locked();
+        while now.full > self.threads && !now.failed {
+            now = self.shared.moved.wait(now).unwrap_or_else(|e| e.into_inner());
+        }
+        drop(now);
+        self.check()
+    }
+
+    /// Does a full pack wait for a thread?
+    pub fn is_full(&self) -> bool {
+        self.shared.locked().full > self.threads
+    }
+
+    /// The place of a pack that is full now.
+    pub fn slot(&self) -> Slot {
+        self.shared.locked().full += 1;
+        Slot(self.shared.clone())
+    }
+
     /// Hands over a closed pack; waits until a thread is free.
-    pub fn push(&self, pack: ClosedPack) -> Result<()> {
+    pub fn push(&self, pack: ClosedPack, slot: Slot) -> Result<()> {
         self.check()?;
         let gone = || Error::Internal("the storing threads are gone".into());
-        self.sender()?.send(pack).map_err(|_| self.failure().unwrap_or_else(gone))
+        self.sender()?.send((pack, slot)).map_err(|_| self.failure().unwrap_or_else(gone))
     }
 
     /// Packs that are durable already and only need to be named (adopted ones).
     pub fn list_only(&self, packs: Vec<IndexedPack>) {
-        locked(&self.state).unlisted.extend(packs);
+        self.shared.locked().unlisted.extend(packs);
     }
 
     /// A buffer of a pack that was stored.
     pub fn spare_buffer(&self) -> Option<Vec<u8>> {
-        locked(&self.state).buffers.pop()
+        self.shared.locked().buffers.pop()
     }
 
     /// The first failure, given once; afterwards a short word.
@@ -114,7 +162,7 @@ impl Uploads {
     }
 
     fn failure(&self) -> Option<Error> {
-        let mut state = locked(&self.state);
+        let mut state = self.shared.locked();
         if !state.failed {
             return None;
         }
@@ -125,15 +173,15 @@ impl Uploads {
     pub fn finish(&mut self) -> Result<Vec<(IndexId, IndexObject)>> {
         self.team.get_mut().unwrap_or_else(|e| e.into_inner()).stop()?;
         self.check()?;
-        while !locked(&self.state).unlisted.is_empty() {
-            write_index(&self.repo, self.session, &self.state, true)?;
+        while !self.shared.locked().unlisted.is_empty() {
+            write_index(&self.repo, self.session, &self.shared, true)?;
         }
-        Ok(std::mem::take(&mut locked(&self.state).listed))
+        Ok(std::mem::take(&mut self.shared.locked().listed))
     }
 
     /// Bytes of packs and index objects stored.
     pub fn stored_bytes(&self) -> u64 {
-        locked(&self.state).stored_bytes
+        self.shared.locked().stored_bytes
     }
 }
 
@@ -143,43 +191,38 @@ impl Drop for Uploads {
     }
 }
 
-fn serve(
-    repo: &Repository,
-    session: SessionId,
-    receiver: &Mutex<Receiver<ClosedPack>>,
-    state: &Mutex<State>,
-) {
+type Packs = Mutex<Receiver<(ClosedPack, Slot)>>;
+
+fn serve(repo: &Repository, session: SessionId, receiver: &Packs, shared: &Shared) {
     loop {
         let next = receiver.lock().unwrap_or_else(|e| e.into_inner()).recv();
-        let Ok(pack) = next else { return };
-        if locked(state).failed {
+        let Ok((pack, _slot)) = next else { return };
+        if shared.locked().failed {
             continue;
         }
-        let result = repo
-            .store()
-            .put(&pack.indexed.id.into(), &pack.bytes, PutMode::New)
-            .map_err(Error::from)
-            .and_then(|()| {
-                let mut now = locked(state);
-                now.stored_bytes += pack.indexed.size;
-                now.unlisted.push(pack.indexed);
-                now.buffers.push(pack.bytes);
-                drop(now);
-                write_index(repo, session, state, false)
-            });
-        if let Err(error) = result {
-            let mut now = locked(state);
+        if let Err(error) = store(repo, session, pack, shared) {
+            let mut now = shared.locked();
             now.failed = true;
             now.failure.get_or_insert(error);
         }
     }
 }
 
+fn store(repo: &Repository, session: SessionId, pack: ClosedPack, shared: &Shared) -> Result<()> {
+    repo.store().put(&pack.indexed.id.into(), &pack.bytes, PutMode::New)?;
+    let mut now = shared.locked();
+    now.stored_bytes += pack.indexed.size;
+    now.unlisted.push(pack.indexed);
+    now.buffers.push(pack.bytes);
+    drop(now);
+    write_index(repo, session, shared, false)
+}
+
 /// Names what is durable, once there is enough for an index object, or at once if it is the
 /// `last`.
-fn write_index(repo: &Repository, session: SessionId, state: &Mutex<State>, last: bool) -> Result<()> {
+fn write_index(repo: &Repository, session: SessionId, shared: &Shared, last: bool) -> Result<()> {
     let packs = {
-        let mut now = locked(state);
+        let mut now = shared.locked();
         let (count, full) = enough(&now.unlisted);
         if count == 0 || !(last || full || count >= PACKS_PER_INDEX) {
             return Ok(());
@@ -189,7 +232,7 @@ fn write_index(repo: &Repository, session: SessionId, state: &Mutex<State>, last
     let object = IndexObject { session, replaces: Vec::new(), packs, extensions: Vec::new() };
     let (id, bytes) = repo.seal_index(&object.encode())?;
     repo.store().put(&id.into(), &bytes, PutMode::New)?;
-    let mut now = locked(state);
+    let mut now = shared.locked();
     now.stored_bytes += bytes.len() as u64;
     now.listed.push((id, object));
     Ok(())

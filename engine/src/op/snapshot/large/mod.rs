@@ -38,9 +38,9 @@ use paged::{Paged, Results};
 use windows::Window;
 pub use windows::Windows;
 
-/// New bytes of a window: of the first, of one that many cut, and of a database.
+/// New bytes of a window: of the first, and of one that many cut.
 const WINDOW_BYTES: usize = 16 << 20;
-/// New bytes of a window that one thread cuts while it is still in the cache.
+/// New bytes of a window that one thread cuts while it is still in the cache, and of a database.
 const LATER_BYTES: usize = 8 << 20;
 /// Chunks of a task, unless it is one.
 const TASK_BYTES: usize = 128 << 10;

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 
 use rayon::prelude::*;
 
-use super::{Before, ChunkDone, LargeFile, LargeReader, Part, WINDOW_BYTES};
+use super::{Before, ChunkDone, LATER_BYTES, LargeFile, LargeReader, Part};
 use crate::error::Result;
 use crate::format::content::Entry;
 use crate::id::{BlobId, BlobKind};
@@ -55,7 +55,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         while at < end {
             self.tools.progress.check()?;
             // Whole units, but for the first and the last of a stretch.
-            let whole = WINDOW_BYTES as u64 / paged.unit * paged.unit;
+            let whole = LATER_BYTES as u64 / paged.unit * paged.unit;
             let mut stop = (at / paged.unit * paged.unit + whole.max(paged.unit)).min(end);
             let buffer = window.room(usize::try_from(stop - at).unwrap_or(usize::MAX));
             let got = match self.tools.read_at(&large.file.at, &large.source, at, buffer) {

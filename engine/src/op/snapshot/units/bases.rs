@@ -66,13 +66,17 @@ impl<'o, 'a> Bases<'o, 'a> {
 }
 
 /// Grains of bases that the frame needs, by number: where they lie in `bytes`.
-#[derive(Default)]
 pub struct Stash {
     bytes: Vec<u8>,
     at: HashMap<u32, (usize, usize)>,
 }
 
 impl Stash {
+    /// Empty, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), at: HashMap::new() }
+    }
+
     /// Takes one in.
     pub fn put(&mut self, number: u32, grain: &[u8]) {
         let bytes = &mut self.bytes;

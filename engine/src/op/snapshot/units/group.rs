@@ -50,8 +50,8 @@ pub struct Compared {
 /// What became of a group.
 enum Made {
     Stored,
-    /// It is shorter alone.
-    Longer,
+    /// It is shorter alone. Its units one after the other, if they were put so already.
+    Longer(Option<Vec<u8>>),
     /// A prefix has no room for what all of it shares with older units.
     TooMuch,
 }
@@ -71,16 +71,18 @@ impl Group {
                         // A snapshot that costs more is better than none.
                         Err(error @ Error::Temporary { .. }) => {
                             old.give_up(&error);
-                            Made::Longer
+                            Made::Longer(None)
                         }
                         made => made?,
                     }
                 }
-                _ => Made::Longer,
+                _ => Made::Longer(None),
             };
             match made {
                 Made::Stored => {}
-                Made::Longer => session.store_units(&group.plain(), &ids)?,
+                Made::Longer(plain) => {
+                    session.store_units(&plain.unwrap_or_else(|| group.take_plain()), &ids)?
+                }
                 Made::TooMuch => {
                     let rest = group.units.split_off(group.units.len() / 2);
                     todo.push(Self { units: rest, up_to: group.up_to, search: group.search });
@@ -91,13 +93,26 @@ impl Group {
         Ok(())
     }
 
-    fn plain(&self) -> Vec<u8> {
-        let mut plain = Vec::with_capacity(self.units.iter().map(|unit| unit.bytes.len()).sum());
-        self.units.iter().for_each(|unit| plain.extend_from_slice(&unit.bytes));
+    fn len(&self) -> usize {
+        self.units.iter().map(|unit| unit.bytes.len()).sum()
+    }
+
+    /// Its units one after the other; they have no bytes of their own from then on.
+    fn take_plain(&mut self) -> Vec<u8> {
+        let mut plain = Vec::with_capacity(self.len());
+        for unit in &mut self.units {
+            plain.extend_from_slice(&std::mem::take(&mut unit.bytes));
+        }
         plain
     }
 
-    fn against(&self, session: &Session, old: &Old<'_>, up_to: u8, ids: &[(BlobId, u32)]) -> Result<Made> {
+    fn against(
+        &mut self,
+        session: &Session,
+        old: &Old<'_>,
+        up_to: u8,
+        ids: &[(BlobId, u32)],
+    ) -> Result<Made> {
         match self.search {
             true => drop(old.anchors()?),
             false => old.prepare(self.units.iter().filter_map(|unit| unit.near))?,
@@ -114,7 +129,7 @@ impl Group {
         for number in lists {
             bases.list(number)?;
         }
-        let (mut draft, mut stash) = (Draft::default(), Stash::default());
+        let (mut draft, mut stash) = (Draft::default(), Stash::with_capacity(self.len()));
         for (unit, compared) in self.units.iter().zip(&compared) {
             let near = match &compared.near {
                 Some((at, bytes)) => bases.unit(*at, up_to)?.map(|first| (first, bytes)),
@@ -141,21 +156,23 @@ impl Group {
         let new = self.new_grains(&draft);
         draft.far = far(&mut bases, up_to, &shared, &draft, moved, &mut stash)?;
         if bases.edges.is_empty() {
-            return Ok(Made::Longer);
+            return Ok(Made::Longer(None));
         }
-        let mut prefix = Vec::new();
-        for number in draft.prefix() {
+        let numbers = draft.prefix();
+        let mut prefix = Vec::with_capacity(numbers.len() * GRAIN_BYTES);
+        for number in numbers {
             prefix.extend_from_slice(stash.get(number).unwrap_or(&[]));
         }
         let mut encoded = Vec::new();
         if !grains::encode(&draft, &new, &prefix, if moved { LEVEL_MOVED } else { LEVEL }, &mut encoded) {
-            return Ok(Made::Longer);
+            return Ok(Made::Longer(None));
         }
-        drop(prefix);
-        let plain = self.plain();
+        let new_len = new.len();
+        drop((prefix, new));
+        let plain = self.take_plain();
         // What shares little is shorter among its neighbours, and stands on nothing.
-        if encoded.len() > new.len() / 4 && session.is_shorter_alone(&plain, encoded.len()) {
-            return Ok(Made::Longer);
+        if encoded.len() > new_len / 4 && session.is_shorter_alone(&plain, encoded.len()) {
+            return Ok(Made::Longer(Some(plain)));
         }
         let made = ByGrains {
             encoded: &encoded,
@@ -170,7 +187,7 @@ impl Group {
 
     /// Which grains are what they were, and the others one after the other.
     fn compare(&self, old: &Old<'_>, up_to: u8) -> Result<(Vec<Compared>, Vec<u8>)> {
-        let (mut all, mut new) = (Vec::with_capacity(self.units.len()), Vec::new());
+        let (mut all, mut new) = (Vec::with_capacity(self.units.len()), Vec::with_capacity(self.len()));
         for unit in &self.units {
             let mut near = None;
             if let Some(at) = unit.near
@@ -192,7 +209,8 @@ impl Group {
 
     fn new_grains(&self, draft: &Draft) -> Vec<u8> {
         let grains = self.units.iter().flat_map(|unit| unit.bytes.chunks(GRAIN_BYTES));
-        let mut new = Vec::new();
+        let mut new =
+            Vec::with_capacity(draft.grains.iter().filter(|from| **from == NEW).count() * GRAIN_BYTES);
         for (grain, _) in grains.zip(&draft.grains).filter(|(_, from)| **from == NEW) {
             new.extend_from_slice(grain);
         }
