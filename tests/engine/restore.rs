@@ -20,6 +20,8 @@ mod damage;
 mod delete;
 #[path = "restore/killed.rs"]
 mod killed;
+#[path = "restore/nameless.rs"]
+mod nameless;
 #[path = "restore/options.rs"]
 mod options;
 #[path = "restore/over.rs"]

@@ -463,7 +463,6 @@ fn a_store_without_atomic_creation() {
 fn a_directory_of_huge_attributes() {
     use ballast::format::tree::EXT_XATTRS;
     use ballast::format::wire::Extension;
-    use ballast::repo::outbox::Outbox;
     use ballast::repo::reader::Reader;
     use ballast::repo::session::Session;
     use ballast::source::{At, Names, node_of};

@@ -2,7 +2,8 @@
 //!
 //! Everything here is one system call or a few, relative to a handle. A file is written
 //! under a temporary name of fixed form beside its place, so that an interrupted restore finds
-//! it again, and locked, so that another one at the same time does not. What stands under that name is taken over only if
+//! it again, and locked, so that another one at the same time does not; a small one, where nothing can have been before, without
+//! any name. What stands under that name is taken over only if
 //! nobody else can have a hand in it; else it is removed.
 
 use std::fs::File;
@@ -123,6 +124,33 @@ pub fn create_new(dir: &File, name: &[u8]) -> Result<Option<File>, Errno> {
         Err(e) => Err(e),
     }
 }
+
+/// A new file without a name, which nobody else can open; `None` where there is no such thing.
+#[cfg(target_os = "linux")]
+pub fn create_nameless(dir: &File) -> Option<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    openat(dir, ".", flags, PRIVATE_FILE).ok().map(File::from)
+}
+
+/// There is no such call here.
+#[cfg(not(target_os = "linux"))]
+pub fn create_nameless(_dir: &File) -> Option<File> {
+    None
+}
+
+/// Gives a file without a name its name; an error if that is taken, or this process may not do so: that
+/// takes `CAP_DAC_READ_SEARCH`, or a newer kernel.
+pub fn link_nameless(dir: &File, file: &File, name: &[u8]) -> Result<(), Errno> {
+    #[cfg(feature = "testing")]
+    if REFUSES_LINKS.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(Errno::NOENT);
+    }
+    linkat(file, "", dir, name, AtFlags::EMPTY_PATH)
+}
+
+/// For tests: nothing without a name is ever given one.
+#[cfg(feature = "testing")]
+pub static REFUSES_LINKS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 /// The regular file under a name, with what it is; `None` for anything else. Looked at first, so
 /// that no device or pipe is ever opened, and again afterwards.

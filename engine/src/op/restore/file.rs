@@ -141,9 +141,24 @@ impl<'r> Task<'r> {
     /// All of its content is in `temp`: gives it its name, then its metadata. `old`: something stood there that is
     /// to be replaced; else what came there meanwhile may be left alone.
     pub fn place(&self, temp: &Temp<'r>, old: bool) -> Done<()> {
+        if let Some(name) = &temp.name {
+            return self.place_named(temp, name, old);
+        }
+        match door::link_nameless(&self.dir.file, &temp.file, self.name()) {
+            Ok(()) => self.written(&temp.file, None),
+            Err(error) => {
+                if error != Errno::EXIST {
+                    self.dir.run.name_all();
+                }
+                self.place(&temp.with_name(self)?, old)
+            }
+        }
+    }
+
+    fn place_named(&self, temp: &Temp<'r>, name: &[u8], old: bool) -> Done<()> {
         let (dir, run) = (&self.dir, self.dir.run);
         let way = aside::make_way(dir, self.name(), &temp.file).inspect_err(|_| temp.discard())?;
-        let publish = || door::publish(&dir.file, &temp.name, self.name(), old || run.replaces_all());
+        let publish = || door::publish(&dir.file, name, self.name(), old || run.replaces_all());
         let placed = match publish() {
             Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) if delete::makes_way(dir, self.name()) => {
                 publish()

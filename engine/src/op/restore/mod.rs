@@ -34,6 +34,8 @@ mod strip;
 mod team;
 mod work;
 
+#[cfg(feature = "testing")]
+pub use door::REFUSES_LINKS;
 pub use options::{MovedAside, Overwrite, RestoreOptions, RestoreReport};
 pub use plan::DAMAGED;
 

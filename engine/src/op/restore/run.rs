@@ -117,6 +117,8 @@ pub struct Run<'r> {
     failure: Mutex<Option<Error>>,
     aborted: AtomicBool,
     owner_skipped: AtomicBool,
+    /// Files without a name could not be given one.
+    names_all: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,6 +150,7 @@ impl<'r> Run<'r> {
             failure: Mutex::default(),
             aborted: AtomicBool::new(false),
             owner_skipped: AtomicBool::new(false),
+            names_all: AtomicBool::new(false),
         }
     }
 
@@ -243,6 +246,16 @@ impl<'r> Run<'r> {
         if !self.owner_skipped.swap(true, Ordering::Relaxed) {
             self.progress.note("owners are not restored: that takes root");
         }
+    }
+
+    /// May a file be written before it has any name?
+    pub fn may_be_nameless(&self) -> bool {
+        !self.names_all.load(Ordering::Relaxed)
+    }
+
+    /// From now on each has one from the first.
+    pub fn name_all(&self) {
+        self.names_all.store(true, Ordering::Relaxed);
     }
 
     /// What was done, or why it ended early.

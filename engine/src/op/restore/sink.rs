@@ -162,8 +162,8 @@ pub struct Temp<'r> {
     dir: Arc<Dir<'r>>,
     /// Its content.
     pub file: File,
-    /// Its name in the directory.
-    pub name: Vec<u8>,
+    /// Its name in the directory, if it has one.
+    pub name: Option<Vec<u8>>,
     /// It was left by an interrupted run.
     pub left_over: bool,
     line: Line<BlobBytes>,
@@ -174,12 +174,28 @@ impl<'r> Temp<'r> {
     /// that room for all of it would be too much to ask.
     pub fn open(task: &Task<'r>, pieces: &[Piece], len: u64, shared: bool) -> Done<Self> {
         let dir = &task.dir;
-        let of =
-            |file, name, left_over| Self { dir: dir.clone(), file, name, left_over, line: Line::default() };
-        let name = door::temp_name(task.name(), dir.temp_salt);
-        let make = || door::create_new(&dir.file, &name).map_err(|e| cannot("make the file", e));
+        let has_holes = pieces.iter().any(|p| matches!(p.entry, Entry::Hole { .. }));
+        // Short, so that it is not worth going on from, and where no interrupted run has left anything.
+        let may_be_nameless =
+            dir.fresh && !has_holes && len < RESERVE_FROM_BYTES && dir.run.may_be_nameless();
+        if may_be_nameless
+            && aside::database_of(task.name()).is_none()
+            && let Some(file) = door::create_nameless(&dir.file)
+        {
+            return Ok(Self { dir: dir.clone(), file, name: None, left_over: false, line: Line::default() });
+        }
+        Self::open_named(task, pieces, len, shared || has_holes)
+    }
+
+    fn open_named(task: &Task<'r>, pieces: &[Piece], len: u64, sparse: bool) -> Done<Self> {
+        let dir = &task.dir;
         let holes = || pieces.iter().filter(|p| matches!(p.entry, Entry::Hole { .. }));
-        let sparse = shared || holes().next().is_some();
+        let name = door::temp_name(task.name(), dir.temp_salt);
+        let of = |file, name: Vec<u8>, left_over| {
+            let (dir, line) = (dir.clone(), Line::default());
+            Self { dir, file, name: Some(name), left_over, line }
+        };
+        let make = || door::create_new(&dir.file, &name).map_err(|e| cannot("make the file", e));
         if let Some(file) = make()? {
             // Who came between took it for a leftover.
             return if door::claim(&file) { of(file, name, false).sized(len, sparse) } else { Err(in_use()) };
@@ -223,9 +239,26 @@ impl<'r> Temp<'r> {
         }
     }
 
+    /// The same content under a temporary name: its own name is taken, or may not be given to it.
+    pub fn with_name(&self, task: &Task<'r>) -> Done<Self> {
+        let copied = |e: std::io::Error| cannot("write the file", e);
+        let len = self.file.metadata().map_err(copied)?.len();
+        let mut content = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.file.read_exact_at(&mut content, 0).map_err(copied)?;
+        let named = Self::open_named(task, &[], len, false)?;
+        match named.file.write_all_at(&content, 0) {
+            Ok(()) => Ok(named),
+            Err(error) => {
+                named.discard();
+                Err(copied(error))
+            }
+        }
+    }
+
     /// Removes it.
     pub fn discard(&self) {
-        if let Err(error) = door::clear(&self.dir.file, &self.name) {
+        let Some(name) = &self.name else { return };
+        if let Err(error) = door::clear(&self.dir.file, name) {
             tracing::warn!(%error, "a temporary file stays behind");
         }
     }
