@@ -37,6 +37,8 @@ pub struct Group {
     pub up_to: Option<u8>,
     /// Is it worth looking for what moved?
     pub search: bool,
+    /// See [`Group::plain`].
+    plain: Vec<u8>,
 }
 
 /// The grains of a unit beside those in its place.
@@ -50,13 +52,18 @@ pub struct Compared {
 /// What became of a group.
 enum Made {
     Stored,
-    /// It is shorter alone. Its units one after the other, if they were put so already.
-    Longer(Option<Vec<u8>>),
+    /// It is shorter alone.
+    Longer,
     /// A prefix has no room for what all of it shares with older units.
     TooMuch,
 }
 
 impl Group {
+    /// Of these units.
+    pub fn new(units: Vec<Unit>, up_to: Option<u8>, search: bool) -> Self {
+        Self { units, up_to, search, plain: Vec::new() }
+    }
+
     /// Stores its units.
     pub fn store(mut self, session: &Session, old: Option<&Old<'_>>) -> Result<()> {
         // A short one may only stand last.
@@ -71,21 +78,19 @@ impl Group {
                         // A snapshot that costs more is better than none.
                         Err(error @ Error::Temporary { .. }) => {
                             old.give_up(&error);
-                            Made::Longer(None)
+                            Made::Longer
                         }
                         made => made?,
                     }
                 }
-                _ => Made::Longer(None),
+                _ => Made::Longer,
             };
             match made {
                 Made::Stored => {}
-                Made::Longer(plain) => {
-                    session.store_units(&plain.unwrap_or_else(|| group.take_plain()), &ids)?
-                }
+                Made::Longer => session.store_units(group.plain(), &ids)?,
                 Made::TooMuch => {
                     let rest = group.units.split_off(group.units.len() / 2);
-                    todo.push(Self { units: rest, up_to: group.up_to, search: group.search });
+                    todo.push(Self::new(rest, group.up_to, group.search));
                     todo.push(group);
                 }
             }
@@ -97,12 +102,11 @@ impl Group {
         self.units.iter().map(|unit| unit.bytes.len()).sum()
     }
 
-    /// Its units one after the other; they have no bytes of their own from then on.
-    fn take_plain(&mut self) -> Vec<u8> {
-        let mut plain = Vec::with_capacity(self.len());
-        for unit in &mut self.units {
-            plain.extend_from_slice(&std::mem::take(&mut unit.bytes));
-        }
+    /// Its units one after the other. They have no bytes of their own from then on.
+    fn plain(&mut self) -> &[u8] {
+        let plain = &mut self.plain;
+        plain.reserve_exact(self.units.iter().map(|unit| unit.bytes.len()).sum());
+        self.units.iter_mut().for_each(|unit| plain.extend_from_slice(&std::mem::take(&mut unit.bytes)));
         plain
     }
 
@@ -156,7 +160,7 @@ impl Group {
         let new = self.new_grains(&draft);
         draft.far = far(&mut bases, up_to, &shared, &draft, moved, &mut stash)?;
         if bases.edges.is_empty() {
-            return Ok(Made::Longer(None));
+            return Ok(Made::Longer);
         }
         let numbers = draft.prefix();
         let mut prefix = Vec::with_capacity(numbers.len() * GRAIN_BYTES);
@@ -165,14 +169,14 @@ impl Group {
         }
         let mut encoded = Vec::new();
         if !grains::encode(&draft, &new, &prefix, if moved { LEVEL_MOVED } else { LEVEL }, &mut encoded) {
-            return Ok(Made::Longer(None));
+            return Ok(Made::Longer);
         }
         let new_len = new.len();
         drop((prefix, new));
-        let plain = self.take_plain();
+        let plain = self.plain();
         // What shares little is shorter among its neighbours, and stands on nothing.
-        if encoded.len() > new_len / 4 && session.is_shorter_alone(&plain, encoded.len()) {
-            return Ok(Made::Longer(Some(plain)));
+        if encoded.len() > new_len / 4 && session.is_shorter_alone(plain, encoded.len()) {
+            return Ok(Made::Longer);
         }
         let made = ByGrains {
             encoded: &encoded,
@@ -181,7 +185,7 @@ impl Group {
             grain: &|number| stash.get(number),
             height: bases.height,
         };
-        session.store_units_against(&plain, ids, &made)?;
+        session.store_units_against(plain, ids, &made)?;
         Ok(Made::Stored)
     }
 

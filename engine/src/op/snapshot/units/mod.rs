@@ -131,7 +131,7 @@ impl<'a> Gatherer<'a> {
 
     fn group(&self, class: u8, units: Vec<Unit>) -> Group {
         let up_to = class * CLASS + (CLASS - 1);
-        Group { units, up_to: Some(up_to), search: self.seen >= WORTH_SEARCHING }
+        Group::new(units, Some(up_to), self.seen >= WORTH_SEARCHING)
     }
 
     /// What is left.
@@ -171,7 +171,7 @@ impl<'a> Gatherer<'a> {
 }
 
 fn alone(units: Vec<Unit>) -> Group {
-    Group { units, up_to: None, search: false }
+    Group::new(units, None, false)
 }
 
 fn bytes_of(units: &[Unit]) -> usize {
