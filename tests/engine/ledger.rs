@@ -192,6 +192,18 @@ fn an_entry_that_went_missing_is_missing() {
     }
 }
 
+/// A name that is like its own does not stand for it.
+#[test]
+fn another_name_of_the_same_number_is_not_the_entry() {
+    let (place, _) = long();
+    let (gone, like) =
+        (ObjectName::ledger(50), ObjectName::new(ObjectKind::Ledger, format!("50-{:032x}", 1)));
+    place.store.plant(&like, vec![0; 200]);
+    ballast::store::Store::remove(&*place.store, &gone).unwrap();
+    let refused = read(&place, true).0;
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+}
+
 /// Damage in the middle costs those who have read it before nothing, and is found by those who look.
 #[test]
 fn damage_is_found_by_those_who_look_for_it() {

@@ -194,6 +194,10 @@ fn seal(
     how: codec::Encoded,
     beneath: &Beneath<'_>,
 ) -> Result<SealedFrame> {
+    // No reader would take its record, nor anything else of its pack.
+    if blobs.iter().map(|blob| u64::from(blob.len)).sum::<u64>() != plain.len() as u64 {
+        return Err(Error::Internal("a frame that is not as long as its blobs".into()));
+    }
     let edges = beneath.edges.to_vec();
     let stored: &[u8] = if how.encoding == Encoding::Raw { plain } else { &scratch.encoded };
     let plain_len = u32::try_from(plain.len()).map_err(|_| Error::Internal("a frame over 4 GiB".into()))?;

@@ -35,6 +35,11 @@ fn a_fault_is_found_before_upload() {
         let other = make(&repo, &other, frame.record.blobs.clone(), codec::Hint::NONE, Vec::new()).unwrap();
         let error = prove(&repo, &other, &plain, &Beneath::NOTHING, &mut scratch).unwrap_err();
         assert_eq!(error.0, "decodes to something else");
+        // Its record would take all others of its pack with it.
+        for wrong in [&plain[..plain.len() - 1], &[]] {
+            let made = make(&repo, wrong, frame.record.blobs.clone(), codec::Hint::NONE, Vec::new());
+            assert!(matches!(made, Err(Error::Internal(_))), "{} bytes", wrong.len());
+        }
         let record = FrameRecord { codec_version: 9, ..frame.record.clone() };
         assert!(
             prove(&repo, &SealedFrame { record, ..frame }, &plain, &Beneath::NOTHING, &mut scratch).is_err()

@@ -144,9 +144,10 @@ impl Index {
         let cache = repo.cache().filter(|_| lock.is_some());
         // The catalogue is read while packs are listed.
         let (standing, catalogue) = std::thread::scope(|scope| {
-            let loading = cache.map(|cache| scope.spawn(|| Catalogue::load(cache)));
+            let load = || cache.and_then(Catalogue::load);
+            let loading = std::thread::Builder::new().spawn_scoped(scope, load);
             let listed = repo.store().list(ObjectKind::Pack);
-            let loaded = loading.and_then(|loading| loading.join().ok().flatten());
+            let loaded = loading.map_or_else(|_| load(), |loading| loading.join().ok().flatten());
             (listed, loaded)
         });
         let standing: HashSet<PackId> = standing?.iter().filter_map(|name| name.parse().ok()).collect();

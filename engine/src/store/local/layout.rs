@@ -64,11 +64,14 @@ impl LocalStore {
             return list(&shelves);
         }
         std::thread::scope(|scope| {
-            let parts: Vec<_> = shelves.chunks(each).map(|part| scope.spawn(move || list(part))).collect();
+            let start = |part| std::thread::Builder::new().spawn_scoped(scope, move || list(part)).ok();
+            let parts: Vec<_> = shelves.chunks(each).map(|part| (part, start(part))).collect();
             let mut all = Vec::new();
-            for part in parts {
+            for (part, lister) in parts {
                 let lister_died = |_| io::Error::other("a thread that listed packs died");
-                all.append(&mut part.join().map_err(lister_died)??);
+                // Where there may be no more threads, this one does it.
+                let listed = lister.map_or_else(|| Ok(list(part)), |l| l.join().map_err(lister_died));
+                all.append(&mut listed??);
             }
             Ok(all)
         })

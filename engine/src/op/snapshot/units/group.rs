@@ -221,3 +221,19 @@ impl Group {
         new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What fails after they were laid out must not store nothing under their ids.
+    #[test]
+    fn units_are_laid_out_once_and_stay() {
+        let unit =
+            |part: usize, len| Unit { part, id: BlobId([1; 32]), bytes: vec![part as u8; len], near: None };
+        let mut group = Group::new(vec![unit(1, 70), unit(2, 30)], None, false);
+        let wanted = [vec![1; 70], vec![2; 30]].concat();
+        assert_eq!(group.plain(), wanted);
+        assert_eq!(group.plain(), wanted);
+    }
+}
