@@ -10,7 +10,7 @@
 //! is in memory (somebody else's file, no such call), all counts as being there. Memory: the ranges of
 //! a few windows.
 //!
-//! Cost: three calls for 8 MiB, some hundredth of the time in which they are read from memory.
+//! Cost: one call for 8 MiB that are in memory, three for others, some hundredth of the time in which they are read from memory.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -72,10 +72,9 @@ impl Passing {
 /// cannot be told.
 #[cfg(target_os = "linux")]
 pub fn absent(file: &File, range: Range<u64>) -> Vec<Range<u64>> {
-    // SAFETY: asks for a constant.
-    let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return Vec::new() };
+    let Some(page) = page_bytes() else { return Vec::new() };
     let Ok(len) = usize::try_from(range.end - range.start) else { return Vec::new() };
-    if len == 0 || page == 0 {
+    if len == 0 || resident(file, &range) == Some(len.div_ceil(page) as u64) {
         return Vec::new();
     }
     // SAFETY: nothing is ever read through this mapping: it only tells the system which bytes are meant.
@@ -98,6 +97,48 @@ pub fn absent(file: &File, range: Range<u64>) -> Vec<Range<u64>> {
         }
     }
     found
+}
+
+#[cfg(target_os = "linux")]
+fn page_bytes() -> Option<usize> {
+    // SAFETY: asks for a constant.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok().filter(|page| *page > 0)
+}
+
+/// How many pages of `range` are in memory, by `cachestat` (Linux 6.5): a count only, but told folio by folio, without
+/// a mapping, in less than half of `mincore`'s time. `None` where the system does not tell.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn resident(file: &File, range: &Range<u64>) -> Option<u64> {
+    use std::os::fd::AsRawFd;
+    /// The same number wherever calls are numbered alike, as on these two.
+    const CACHESTAT: libc::c_long = 451;
+    #[repr(C)]
+    struct Stretch {
+        offset: u64,
+        len: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Counts {
+        cached: u64,
+        dirty: u64,
+        written_back: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    let stretch = Stretch { offset: range.start, len: range.end - range.start };
+    let mut counts = Counts::default();
+    // SAFETY: both structures are laid out as the system has them and outlive the call, which reads the first and
+    // writes the second. A system without the call answers ENOSYS.
+    let told = unsafe {
+        libc::syscall(CACHESTAT, file.as_raw_fd(), &raw const stretch, &raw mut counts, libc::c_uint::default())
+    };
+    (told == 0).then_some(counts.cached)
+}
+
+#[cfg(all(target_os = "linux", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn resident(_file: &File, _range: &Range<u64>) -> Option<u64> {
+    None
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -174,6 +215,27 @@ mod tests {
         // The same without: else nothing was shown.
         read(file.as_file(), 0..len);
         assert_eq!(bytes(&absent(file.as_file(), 0..len)), 0);
+    }
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "says why a test could not run here")]
+    fn what_is_resident_is_counted_as_what_is_absent() {
+        let len = 5 * MIB + 5000;
+        let Some(file) = cold(len) else { return };
+        let _ = rustix::fs::fadvise(file.as_file(), 0, None, rustix::fs::Advice::Random);
+        let Some(0) = resident(file.as_file(), &(0..len)) else {
+            eprintln!("skipped: this system has no cachestat");
+            return;
+        };
+        read(file.as_file(), MIB..2 * MIB);
+        let page = page_bytes().unwrap() as u64;
+        for range in [0..len, MIB..2 * MIB, 0..MIB, MIB..len] {
+            let pages = (range.end - range.start).div_ceil(page);
+            let there = pages - bytes(&absent(file.as_file(), range.clone())) / page;
+            assert_eq!(resident(file.as_file(), &range), Some(there), "{range:?}");
+        }
+        read(file.as_file(), 0..len);
+        assert_eq!(resident(file.as_file(), &(0..len)), Some(len.div_ceil(page)));
     }
 
     #[test]

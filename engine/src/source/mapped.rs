@@ -84,7 +84,7 @@ impl MappedFile {
     fn map(&self, offset: u64) -> io::Result<Window> {
         let len = WINDOW_BYTES.min(self.len - offset) as usize;
         let mut options = MmapOptions::new();
-        options.offset(offset).len(len).populate();
+        options.offset(offset).len(len);
         // SAFETY: the mapping is shared, read-only and private to `Window`, which
         // never makes a reference to its bytes: others may write to the file, and
         // `Window::copy` copies whatever is there. Its end being cut off is what

@@ -7,9 +7,12 @@
 //! like those in `/proc` say 0 and yield bytes).
 //!
 //! Large files are read through a mapping where the SIGBUS guard is installed
-//! and the file system is a local one; otherwise, and wherever a mapping fails,
+//! and the file system is a local one on a medium; otherwise, and wherever a mapping fails,
 //! by plain reads, so that the system's own error is what is reported. What of a large
 //! file was not in memory before does not stay there ([`crate::pagecache`]).
+//!
+//! A file system in memory keeps its files as single pages: to map and unmap each takes three times as
+//! long as to copy it (decision 27), and none of them can be given back.
 
 use std::fmt;
 use std::fs::File;
@@ -112,13 +115,15 @@ impl SourceFile {
             return Err(problem(ProblemKind::Changed, &"was replaced before it was read"));
         }
         let mut mapped = None;
-        if stat.size >= MAP_MIN_BYTES {
+        let large = stat.size >= MAP_MIN_BYTES;
+        let on_medium = large && !is_in_memory(&file);
+        if on_medium {
             advise_sequential(&file);
             if is_local(&file) {
                 mapped = MappedFile::new(file.clone(), stat.size);
             }
         }
-        let passing = (stat.size >= pagecache::LEAST_BYTES).then(Mutex::default);
+        let passing = (on_medium && stat.size >= pagecache::LEAST_BYTES).then(Mutex::default);
         Ok(Self { file, mapped, stat, path: at.path().to_owned(), passing })
     }
 
@@ -267,6 +272,19 @@ pub(super) fn is_local(file: &File) -> bool {
     file_system(file).is_some_and(|magic| !REMOTE.contains(&magic))
 }
 
+/// Does the file system have no medium: are all its bytes in memory, as long as they exist?
+#[cfg(target_os = "linux")]
+fn is_in_memory(file: &File) -> bool {
+    const TMPFS: u32 = 0x0102_1994;
+    const RAMFS: u32 = 0x8584_58f6;
+    file_system(file).is_some_and(|magic| [TMPFS, RAMFS].contains(&magic))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_file: &File) -> bool {
+    false
+}
+
 /// Does a handle stand for something on a file system of a server, or of another program?
 #[cfg(target_os = "linux")]
 pub(super) fn is_remote(handle: impl AsFd) -> bool {
@@ -328,8 +346,8 @@ mod tests {
             let file = file(&bytes);
             let source = open(file.path()).unwrap();
             if cfg!(target_os = "linux") {
-                let local = is_local(file.as_file());
-                assert_eq!(source.is_mapped(), local && len as u64 >= MAP_MIN_BYTES);
+                let mappable = is_local(file.as_file()) && !is_in_memory(file.as_file());
+                assert_eq!(source.is_mapped(), mappable && len as u64 >= MAP_MIN_BYTES);
             }
             let mut out = vec![0xee; len + 3];
             assert_eq!(source.read_at(0, &mut out).unwrap(), len);
