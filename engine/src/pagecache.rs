@@ -131,7 +131,13 @@ fn resident(file: &File, range: &Range<u64>) -> Option<u64> {
     // SAFETY: both structures are laid out as the system has them and outlive the call, which reads the first and
     // writes the second. A system without the call answers ENOSYS.
     let told = unsafe {
-        libc::syscall(CACHESTAT, file.as_raw_fd(), &raw const stretch, &raw mut counts, libc::c_uint::default())
+        libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            &raw const stretch,
+            &raw mut counts,
+            libc::c_uint::default(),
+        )
     };
     (told == 0).then_some(counts.cached)
 }

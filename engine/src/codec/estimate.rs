@@ -120,6 +120,13 @@ fn look(plain: &[u8], piece: usize) -> Look {
     }
     let pieces = pieces(plain, piece);
     let mut scratch = Vec::new();
+    if piece == PIECE_OF_FLOATS {
+        // Where nothing is found again, zstd would code bytes whatever their position: planes are never worse.
+        let (numbers, layout) = numbers(&pieces);
+        if numbers < WORTH && !pieces.iter().any(|piece| zstd::repeats(piece, &mut scratch)) {
+            return Look { choice: Choice::Planes(layout), share: Some(numbers) };
+        }
+    }
     let mut coded = |bytes: &[u8]| match zstd::compress(bytes, 1, &mut scratch) {
         true => scratch.len().min(piece),
         false => piece,
@@ -286,6 +293,27 @@ mod tests {
         assert_eq!(choose(&[0; 10]), Choice::Raw);
         assert_eq!(choose(&[0; 1000]), Choice::Zstd(3));
         assert!(matches!(choose(&vec![0; 1 << 20]), Choice::Zstd(_)));
+    }
+
+    #[test]
+    fn known_numbers_of_which_nothing_comes_again_need_no_trial() {
+        let bf16: Vec<u8> =
+            floats(200_000).iter().flat_map(|f| ((f.to_bits() >> 16) as u16).to_le_bytes()).collect();
+        let look = look_as(&bf16, Element::Bf16);
+        assert_eq!(look.choice, self::look(&bf16, PIECE).choice, "what the trial says, too");
+        assert_eq!(look.share, Some(numbers(&pieces(&bf16, PIECE_OF_FLOATS)).0));
+        // Rows that come again: matches are worth more than planes.
+        let row = &bf16[..512];
+        assert!(matches!(look_as(&row.repeat(800), Element::Bf16).choice, Choice::Zstd(_)));
+        let ends = [&[0; 64 << 10][..], &bf16[..128 << 10], &[0; 64 << 10]].concat();
+        let trial = self::look(&ends, PIECE);
+        assert_eq!(look_as(&ends, Element::Bf16).choice, trial.choice, "repeats at the ends are seen");
+        let mut scratch = Vec::new();
+        for (bytes, expected) in
+            [(&bf16[..PIECE_OF_FLOATS], false), (&row.repeat(8), true), (&[0; 4096], true)]
+        {
+            assert_eq!(zstd::repeats(bytes, &mut scratch), expected);
+        }
     }
 
     #[test]

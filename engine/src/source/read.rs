@@ -357,6 +357,30 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[allow(clippy::print_stderr, reason = "says why a test could not run here")]
+    fn a_file_in_memory_is_read_plainly_and_not_watched() {
+        install_sigbus_guard().unwrap();
+        let Ok(mut file) = tempfile::NamedTempFile::new_in("/dev/shm") else {
+            eprintln!("skipped: no /dev/shm");
+            return;
+        };
+        if file_system(file.as_file()) != Some(0x0102_1994) {
+            eprintln!("skipped: /dev/shm is no tmpfs");
+            return;
+        }
+        let bytes: Vec<u8> = (0..5 << 20).map(|i| u8::try_from(i % 249).unwrap()).collect();
+        file.write_all(&bytes).unwrap();
+        let source = open(file.path()).unwrap();
+        assert!(!source.is_mapped() && source.passing.is_none());
+        let mut out = vec![0; bytes.len()];
+        assert_eq!(source.read_at(0, &mut out).unwrap(), bytes.len());
+        assert!(out == bytes);
+        file.as_file().set_len(4 << 20).unwrap();
+        assert_eq!(source.read_at(0, &mut out).unwrap_err().kind, ProblemKind::Changed);
+    }
+
     #[test]
     fn a_file_that_shrinks_is_a_problem_never_zeros() {
         install_sigbus_guard().unwrap();

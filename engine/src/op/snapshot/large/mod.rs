@@ -40,8 +40,8 @@ pub use windows::Windows;
 
 /// New bytes of a window: of the first, and of one that many cut.
 const WINDOW_BYTES: usize = 16 << 20;
-/// New bytes of a window that one thread cuts while it is still in the cache, and of a database.
-const LATER_BYTES: usize = 8 << 20;
+/// New bytes of a window that one thread cuts while it is still in the cache.
+const LATER_BYTES: usize = 4 << 20;
 /// Chunks of a task, unless it is one.
 const TASK_BYTES: usize = 128 << 10;
 /// The layout of a file is told by its first window.

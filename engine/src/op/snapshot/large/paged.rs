@@ -7,12 +7,15 @@ use std::sync::mpsc::Sender;
 
 use rayon::prelude::*;
 
-use super::{Before, ChunkDone, LATER_BYTES, LargeFile, LargeReader, Part};
+use super::{Before, ChunkDone, LargeFile, LargeReader, Part};
 use crate::error::Result;
 use crate::format::content::Entry;
 use crate::id::{BlobId, BlobKind};
 use crate::op::snapshot::reading;
 use crate::op::snapshot::units::{Gatherer, Old, Turnstile, group::Group};
+
+/// New bytes of a window.
+const DATABASE_BYTES: usize = 8 << 20;
 
 /// What a database under way needs beside its file.
 pub struct Paged<'a> {
@@ -55,7 +58,7 @@ impl<'t, 'a> LargeReader<'t, 'a> {
         while at < end {
             self.tools.progress.check()?;
             // Whole units, but for the first and the last of a stretch.
-            let whole = LATER_BYTES as u64 / paged.unit * paged.unit;
+            let whole = DATABASE_BYTES as u64 / paged.unit * paged.unit;
             let mut stop = (at / paged.unit * paged.unit + whole.max(paged.unit)).min(end);
             let buffer = window.room(usize::try_from(stop - at).unwrap_or(usize::MAX));
             let got = match self.tools.read_at(&large.file.at, &large.source, at, buffer) {
