@@ -96,6 +96,27 @@ pub fn look_as(plain: &[u8], element: Element) -> Look {
     look
 }
 
+/// What to encode `plain` with, of which it is known what its elements are. As [`look_as`], and sooner where nobody asks for
+/// the cost: small files that are plainly text need no trial.
+pub fn choose_as(plain: &[u8], element: Element) -> Choice {
+    if element == Element::Unknown
+        && (SECOND_LEVEL_FROM..=FRAME).contains(&plain.len())
+        && is_text(pieces(plain, PIECE)[1])
+    {
+        return Choice::Zstd(2);
+    }
+    look_as(plain, element).choice
+}
+
+/// Words and lines: not numbers, nor digits that stand for something else (base64, which has no blanks).
+fn is_text(piece: &[u8]) -> bool {
+    let count = |is: fn(u8) -> bool| piece.iter().map(|b| usize::from(is(*b))).sum::<usize>();
+    let blank = |b: u8| b == b' ' || b == b'\n' || b == b'\t' || b == b'\r';
+    let visible = |b: u8| b.wrapping_sub(0x21) < 0x5e;
+    let blanks = count(blank);
+    blanks * 20 >= piece.len() && (blanks + count(visible)) * 100 >= piece.len() * 97
+}
+
 /// Share in which bytes are stored that are coded one by one.
 fn literals(plain: &[u8]) -> f64 {
     let mut counts = [0u32; 256];
@@ -313,6 +334,29 @@ mod tests {
             [(&bf16[..PIECE_OF_FLOATS], false), (&row.repeat(8), true), (&[0; 4096], true)]
         {
             assert_eq!(zstd::repeats(bytes, &mut scratch), expected);
+        }
+    }
+
+    #[test]
+    fn plain_text_needs_no_trial() {
+        let of = |alphabet: &'static [u8]| -> Vec<u8> {
+            noise(200 << 10).iter().map(|b| alphabet[usize::from(*b) % alphabet.len()]).collect()
+        };
+        let prose = of(b"etaoin shrdlu etaoin cmfwypvb\n");
+        assert!(is_text(&prose));
+        assert_eq!(choose_as(&prose, Element::Unknown), Choice::Zstd(2));
+        let code = include_bytes!("estimate.rs").repeat(20);
+        let code = &code[..200 << 10];
+        assert!(is_text(&code[..PIECE]));
+        assert_eq!(choose_as(code, Element::Unknown), look_as(code, Element::Unknown).choice);
+        // Digits of something else, numbers, and noise are looked at.
+        let base64 = of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+        let bf16: Vec<u8> =
+            floats(100 << 10).iter().flat_map(|f| ((f.to_bits() >> 16) as u16).to_le_bytes()).collect();
+        for other in [base64, bf16, noise(200 << 10), vec![b' '; 200 << 10], of(b"\0 \x01ab ")] {
+            let blank = other[0] == b' ' && other[1] == b' ';
+            assert!(is_text(&other) == blank);
+            assert_eq!(choose_as(&other, Element::Unknown), look_as(&other, Element::Unknown).choice);
         }
     }
 

@@ -58,7 +58,7 @@ pub fn encode(plain: &[u8], out: &mut Vec<u8>) -> Encoded {
 /// The same where it is known what the plaintext is. A wrong hint costs room at most, and never more
 /// than raw takes.
 pub fn encode_as(plain: &[u8], hint: Hint, out: &mut Vec<u8>) -> Encoded {
-    let made = match estimate::look_as(plain, hint.element).choice {
+    let made = match estimate::choose_as(plain, hint.element) {
         Choice::Raw => None,
         Choice::Zstd(level) => zstd::compress(plain, level, out).then_some((Encoding::Zstd, CODEC_VERSION)),
         Choice::Literals => literals::compress(plain, out).then_some((Encoding::Zstd, CODEC_VERSION)),
