@@ -110,11 +110,13 @@ pub fn choose_as(plain: &[u8], element: Element) -> Choice {
 
 /// Words and lines: not numbers, nor digits that stand for something else (base64, which has no blanks).
 fn is_text(piece: &[u8]) -> bool {
-    let count = |is: fn(u8) -> bool| piece.iter().map(|b| usize::from(is(*b))).sum::<usize>();
-    let blank = |b: u8| b == b' ' || b == b'\n' || b == b'\t' || b == b'\r';
-    let visible = |b: u8| b.wrapping_sub(0x21) < 0x5e;
-    let blanks = count(blank);
-    blanks * 20 >= piece.len() && (blanks + count(visible)) * 100 >= piece.len() * 97
+    fn count(piece: &[u8], is: impl Fn(u8) -> bool) -> usize {
+        // Sums that fit a byte: sixty-four comparisons at a time.
+        piece.chunks(192).map(|part| usize::from(part.iter().map(|b| u8::from(is(*b))).sum::<u8>())).sum()
+    }
+    let blanks = count(piece, |b| b == b' ' || b == b'\n' || b == b'\t' || b == b'\r');
+    let visible = count(piece, |b| b.wrapping_sub(0x21) < 0x5e);
+    blanks * 20 >= piece.len() && (blanks + visible) * 100 >= piece.len() * 97
 }
 
 /// Share in which bytes are stored that are coded one by one.
