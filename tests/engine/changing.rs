@@ -21,7 +21,7 @@ use ballast::repo::reader::Reader;
 use support::world::fast_temp;
 use support::{Place, assert_same, bytes, look, of, put, tiny, walk_back};
 
-/// More than is read whole; it goes through the mapping.
+/// More than is read whole; on a medium it goes through the mapping.
 const LEN: u64 = 12 << 20;
 
 /// Every copy of every blob that any index object names, read from its own frame.
@@ -58,9 +58,14 @@ fn node_of(place: &Place, id: SnapshotId, path: &Path) -> Node {
     found.expect("because the file was there throughout")
 }
 
-fn while_changing(change: impl Fn(&File, u64) + Send + Sync + 'static) {
+/// On a medium, where files are mapped (unless the temporary directory is one in memory), and in memory, where they are read.
+fn while_changing(change: impl Fn(&File, u64) + Send + Sync + Copy + 'static) {
     ballast::source::install_sigbus_guard().unwrap();
-    let dir = fast_temp();
+    while_changing_in(&tempfile::tempdir().unwrap(), change);
+    while_changing_in(&fast_temp(), change);
+}
+
+fn while_changing_in(dir: &tempfile::TempDir, change: impl Fn(&File, u64) + Send + Sync + 'static) {
     let top = dir.path().canonicalize().unwrap();
     let path = top.join("model");
     put(&path, &bytes(1, LEN as usize));

@@ -1,5 +1,6 @@
 //! What is worth trying, from a sample: three pieces of the plaintext through the fastest zstd,
-//! and the entropy of their bytes by position. Of a frame of small files that is plainly text, one piece is enough.
+//! and the entropy of their bytes by position. Of a frame of small files that is plainly text, one piece is enough, or only a look
+//! at it; of numbers whose type is known, a search for repeats.
 //! Cheap beside the coder itself, and wrong only towards `raw`, which costs room, never correctness.
 
 use super::delta::Element;
@@ -116,7 +117,12 @@ fn is_text(piece: &[u8]) -> bool {
     }
     let blanks = count(piece, |b| b == b' ' || b == b'\n' || b == b'\t' || b == b'\r');
     let visible = count(piece, |b| b.wrapping_sub(0x21) < 0x5e);
-    blanks * 20 >= piece.len() && (blanks + visible) * 100 >= piece.len() * 97
+    if blanks * 20 < piece.len() || (blanks + visible) * 100 < piece.len() * 97 {
+        return false;
+    }
+    // Columns of a fixed width are numbers as well: there positions differ.
+    let bits = by_position(&[piece]).each_ref().map(entropy);
+    bits.iter().all(|b| (b - bits[0]).abs() < SAME_BITS)
 }
 
 /// Share in which bytes are stored that are coded one by one.
@@ -144,7 +150,7 @@ fn look(plain: &[u8], piece: usize) -> Look {
     let pieces = pieces(plain, piece);
     let mut scratch = Vec::new();
     if piece == PIECE_OF_FLOATS {
-        // Where nothing is found again, zstd would code bytes whatever their position: planes are never worse.
+        // Where nothing is found again, zstd would code bytes whatever their position: planes are never noticeably worse.
         let (numbers, layout) = numbers(&pieces);
         if numbers < WORTH && !pieces.iter().any(|piece| zstd::repeats(piece, &mut scratch)) {
             return Look { choice: Choice::Planes(layout), share: Some(numbers) };
@@ -355,7 +361,8 @@ mod tests {
         let base64 = of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
         let bf16: Vec<u8> =
             floats(100 << 10).iter().flat_map(|f| ((f.to_bits() >> 16) as u16).to_le_bytes()).collect();
-        for other in [base64, bf16, noise(200 << 10), vec![b' '; 200 << 10], of(b"\0 \x01ab ")] {
+        let columns: Vec<u8> = noise(100 << 10).iter().flat_map(|b| [b'0' + b % 10, b' ']).collect();
+        for other in [base64, bf16, noise(200 << 10), vec![b' '; 200 << 10], columns, of(b"\0 \x01ab ")] {
             let blank = other[0] == b' ' && other[1] == b' ';
             assert!(is_text(&other) == blank);
             assert_eq!(choose_as(&other, Element::Unknown), look_as(&other, Element::Unknown).choice);

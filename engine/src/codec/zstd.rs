@@ -28,7 +28,7 @@ pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
     })
 }
 
-/// Does the fastest search find anything of `plain` again in it? So it says if zstd refuses. A third of the time
+/// Does the fastest search find enough of `plain` again in it to be worth zstd's while (a sixty-fourth)? So it says if zstd refuses. A third of the time
 /// of [`compress`]: literals are not coded.
 pub fn repeats(plain: &[u8], scratch: &mut Vec<u8>) -> bool {
     scratch.clear();

@@ -20,7 +20,7 @@ use memmap2::{Mmap, MmapOptions};
 
 use super::sqlite::Guarded;
 
-/// Bytes mapped at a time: enough to make a mapping's cost vanish, little
+/// Bytes mapped at a time: enough to make its calls' cost vanish, little
 /// enough not to count in memory. A multiple of every page size.
 pub const WINDOW_BYTES: u64 = 2 << 20;
 

@@ -23,6 +23,8 @@
 pub mod at;
 pub mod exclude;
 pub mod gates;
+#[cfg(target_os = "linux")]
+mod listxattrat;
 pub mod mapped;
 pub mod measure;
 mod medium;

@@ -6,7 +6,6 @@
 //!
 //! That there are none is asked of the directory's handle (`listxattrat`, Linux 6.13); older systems know paths only, and to
 //! walk one through `/proc` takes most of the time that a look at an unchanged file takes.
-#![allow(unsafe_code)]
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -72,48 +71,10 @@ pub(super) fn read(at: &At, problems: &mut Vec<Problem>) -> Option<Extension> {
 #[cfg(target_os = "linux")]
 fn has_none(at: &At) -> bool {
     use rustix::io::Errno;
-    if let Some(length) = length_by_handle(at) {
+    if let Some(length) = super::listxattrat::length_by_handle(at) {
         return length == 0;
     }
     matches!(rustix::fs::llistxattr_query(at.handle_path()), Ok(0) | Err(Errno::OPNOTSUPP | Errno::NOENT))
-}
-
-/// Length of the list of names. `None` where it has to be asked for in another way.
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn length_by_handle(at: &At) -> Option<usize> {
-    use std::os::fd::AsRawFd;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    /// The same number wherever calls are numbered alike, as on these two.
-    const LISTXATTRAT: libc::c_long = 465;
-    static UNKNOWN: AtomicBool = AtomicBool::new(false);
-    if UNKNOWN.load(Ordering::Relaxed) {
-        return None;
-    }
-    let name = std::ffi::CString::new(at.entry().as_bytes()).ok()?;
-    // SAFETY: the handle is open and the name ends in a zero as long as the call lasts; with a length of 0 the
-    // system writes nothing to the list.
-    let told = unsafe {
-        libc::syscall(
-            LISTXATTRAT,
-            at.dir().as_raw_fd(),
-            name.as_ptr(),
-            libc::AT_SYMLINK_NOFOLLOW,
-            std::ptr::null_mut::<libc::c_char>(),
-            0_usize,
-        )
-    };
-    if told < 0 {
-        // Filters of containers refuse what they do not know with EPERM.
-        let unknown =
-            [libc::ENOSYS, libc::EPERM].map(Some).contains(&io::Error::last_os_error().raw_os_error());
-        UNKNOWN.fetch_or(unknown, Ordering::Relaxed);
-    }
-    usize::try_from(told).ok()
-}
-
-#[cfg(all(target_os = "linux", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-fn length_by_handle(_at: &At) -> Option<usize> {
-    None
 }
 
 /// The usual way finds out.
@@ -123,13 +84,14 @@ fn has_none(_at: &At) -> bool {
 }
 
 /// Does the error only say that there are none, or that the file is gone (which others report)?
-fn is_none(error: &io::Error) -> bool {
+pub(super) fn is_none(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || [libc::ENOTSUP, libc::EOPNOTSUPP, libc::ENOSYS].map(Some).contains(&error.raw_os_error())
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use super::super::listxattrat::length_by_handle;
     use super::*;
 
     #[test]
@@ -153,7 +115,9 @@ mod tests {
             assert_eq!(length_by_handle(&at(name)), Some(by_path), "{name}");
         }
         assert!(!has_none(&at("one")));
-        assert_eq!(length_by_handle(&at("missing")), None, "others say why");
-        assert_eq!(length_by_handle(&at("none")), Some(0), "an error is no reason never to ask again");
+        // Labels of a security module count as well.
+        let first = length_by_handle(&at("none"));
+        assert_eq!(length_by_handle(&at("missing")), Some(0), "others say that it is gone");
+        assert_eq!(length_by_handle(&at("none")), first, "an error is no reason never to ask again");
     }
 }

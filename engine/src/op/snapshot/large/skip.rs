@@ -1,4 +1,4 @@
-//! What a large file has in common with its parent is taken over chunk by chunk: copied out of the mapping, hashed while it is
+//! What a large file has in common with its parent is taken over chunk by chunk: read, hashed while it is
 //! in the cache, and left behind. No window, no search for cuts.
 //!
 //! One chunk first, by the thread that reads: where nothing is as it was, that is all it costs. Then more and more
