@@ -360,7 +360,6 @@ fn any_large_file_is_stored_against_its_older_self() {
     assert!(report.stored_bytes < other.len() as u64 * 102 / 100);
 }
 
-/// The figures of the real weeks, each against the one before, in place.
 /// Numbers of eight bits that cluster around zero.
 fn numbers(seed: u64, len: usize) -> Vec<u8> {
     bytes(seed, len * 4)
@@ -370,26 +369,28 @@ fn numbers(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// A fifth of the numbers moves by one in a week: zstd with the week before as prefix finds few repetitions
-/// in that.
+/// in that. So many numbers that what chance does to the cuts, and with them to the padding, is a four hundredth
+/// of the first share at most.
 #[test]
 fn quantised_weeks_are_stored_by_their_numbers() {
+    const ROWS: usize = 4000;
     let (_dir, top) = temp();
     let place = Place::new(&middle());
     let path = top.join("model.safetensors");
     let mut weeks = vec![Tensor {
         name: "quantised".into(),
         dtype: "I8",
-        shape: vec![1000, 1500],
-        data: numbers(1, 1_500_000),
+        shape: vec![ROWS as u64, 1500],
+        data: numbers(1, ROWS * 1500),
     }];
     let mut all = Vec::new();
-    for (week, most) in [(0u64, 0.94), (1, 0.2), (2, 0.2)] {
+    for (week, most) in [(0u64, 0.93), (1, 0.2), (2, 0.2)] {
         put(&path, &file(&weeks, "quantised"));
         let (report, seen) = taken(&place, &of(&top), &top);
         let share = report.stored_bytes as f64 / len(&weeks) as f64;
         assert!(share < most, "week {week}: {share}");
         all.push((report.snapshot.unwrap(), seen));
-        for (number, noise) in weeks[0].data.iter_mut().zip(bytes(week + 9, 1_500_000)) {
+        for (number, noise) in weeks[0].data.iter_mut().zip(bytes(week + 9, ROWS * 1500)) {
             *number = number.wrapping_add(match noise {
                 0..25 => 1,
                 25..50 => 255,
@@ -432,6 +433,7 @@ fn what_a_chunk_is_reaches_the_coder() {
     assert_ne!(found[2].2, 2, "without a word it is not known");
 }
 
+/// The figures of the real weeks, each against the one before, in place.
 #[test]
 #[allow(clippy::print_stdout, reason = "why it is skipped, and the figures")]
 fn real_fine_tune_weeks() {

@@ -28,26 +28,18 @@ pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
     })
 }
 
-/// Does the fastest search find enough of `plain` again in it to be worth zstd's while (a sixty-fourth)? So it says if zstd refuses. A third of the time
-/// of [`compress`]: literals are not coded.
+/// Does the fastest search find enough of `plain` again in it to pay (so it says if zstd refuses)? Literals are
+/// not coded for that.
 pub fn repeats(plain: &[u8], scratch: &mut Vec<u8>) -> bool {
     scratch.clear();
     scratch.reserve(compress_bound(plain.len()));
     MATCHER.with_borrow_mut(|ctx| {
         if ctx.is_none() {
-            *ctx = matcher();
+            *ctx = context(1, ParamSwitch::Disable);
         }
         let made = ctx.as_mut().and_then(|ctx| ctx.compress2(scratch, plain).ok());
         made.is_none_or(|len| len < plain.len())
     })
-}
-
-fn matcher() -> Option<CCtx<'static>> {
-    let mut ctx = CCtx::create();
-    ctx.set_parameter(CParameter::CompressionLevel(1)).ok()?;
-    ctx.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Disable)).ok()?;
-    ctx.set_parameter(CParameter::ChecksumFlag(false)).ok()?;
-    Some(ctx)
 }
 
 /// One frame of `plain` into `out` (replaced) in which nothing but its literals is coded: no matches
@@ -57,17 +49,17 @@ pub fn compress_literals(plain: &[u8], out: &mut Vec<u8>) -> bool {
     out.reserve(compress_bound(plain.len()));
     LITERALS.with_borrow_mut(|ctx| {
         if ctx.is_none() {
-            *ctx = literal_coder();
+            // The most negative level skips match search; without the explicit mode it would also skip Huffman.
+            *ctx = context(-131_072, ParamSwitch::Enable);
         }
         ctx.as_mut().is_some_and(|ctx| ctx.compress2(out, plain).is_ok())
     })
 }
 
-fn literal_coder() -> Option<CCtx<'static>> {
+fn context(level: i32, literals: ParamSwitch) -> Option<CCtx<'static>> {
     let mut ctx = CCtx::create();
-    // The most negative level skips match search; without the explicit mode it would also skip Huffman.
-    ctx.set_parameter(CParameter::CompressionLevel(-131_072)).ok()?;
-    ctx.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable)).ok()?;
+    ctx.set_parameter(CParameter::CompressionLevel(level)).ok()?;
+    ctx.set_parameter(CParameter::LiteralCompressionMode(literals)).ok()?;
     ctx.set_parameter(CParameter::ChecksumFlag(false)).ok()?;
     ctx.set_parameter(CParameter::ContentSizeFlag(true)).ok()?;
     Some(ctx)

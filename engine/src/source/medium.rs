@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::at::At;
-use super::read::is_remote;
+use super::file_system::FileSystem;
 
 /// Devices on devices that are followed: a partition below LUKS below LVM below RAID.
 const DEPTH: usize = 8;
@@ -23,7 +23,7 @@ pub enum Medium {
 impl Medium {
     /// Of what lies at `at`, on `device`.
     pub fn of(at: &At, device: u64) -> Self {
-        if is_remote(at.dir()) {
+        if FileSystem::of(at.dir()) == FileSystem::Remote {
             return Self::Remote;
         }
         let seeking = block_device(at.path(), device).is_some_and(|device| {

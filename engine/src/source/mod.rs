@@ -22,6 +22,7 @@
 
 pub mod at;
 pub mod exclude;
+mod file_system;
 pub mod gates;
 #[cfg(target_os = "linux")]
 mod listxattrat;

@@ -18,7 +18,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::OFlags;
 
 use super::at::{At, shown};
+use super::file_system::FileSystem;
 use super::mapped::MappedFile;
 use super::segments::{Segment, segments};
 use super::sqlite::Guarded;
@@ -116,12 +116,13 @@ impl SourceFile {
         }
         let mut mapped = None;
         let large = stat.size >= MAP_MIN_BYTES;
-        let on_medium = large && !is_in_memory(&file);
+        let below = large.then(|| FileSystem::of(&**file));
+        let on_medium = below.is_some_and(|f| f != FileSystem::Memory);
         if on_medium {
             advise_sequential(&file);
-            if is_local(&file) {
-                mapped = MappedFile::new(file.clone(), stat.size);
-            }
+        }
+        if below.is_some_and(FileSystem::is_mapped_well) {
+            mapped = MappedFile::new(file.clone(), stat.size);
         }
         let passing = (on_medium && stat.size >= pagecache::LEAST_BYTES).then(Mutex::default);
         Ok(Self { file, mapped, stat, path: at.path().to_owned(), passing })
@@ -257,69 +258,6 @@ fn advise_sequential(file: &File) {
 #[cfg(not(target_os = "linux"))]
 fn advise_sequential(_file: &File) {}
 
-/// The magic number of the file system that an open file lies on.
-#[cfg(target_os = "linux")]
-#[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "32 bits on some machines")]
-pub(super) fn file_system(file: impl AsFd) -> Option<u32> {
-    rustix::fs::fstatfs(file).ok().map(|s| s.f_type as u32)
-}
-
-/// Does the file lie on a file system whose mapped pages only fail when the file
-/// is cut short? Others can lose them with a server, or serve stale ones. Asked
-/// of each large file: cheaper than to remember it by device.
-#[cfg(target_os = "linux")]
-pub(super) fn is_local(file: &File) -> bool {
-    file_system(file).is_some_and(|magic| !REMOTE.contains(&magic))
-}
-
-/// Does the file system have no medium, only memory (and swap)?
-#[cfg(target_os = "linux")]
-fn is_in_memory(file: &File) -> bool {
-    const TMPFS: u32 = 0x0102_1994;
-    const RAMFS: u32 = 0x8584_58f6;
-    file_system(file).is_some_and(|magic| [TMPFS, RAMFS].contains(&magic))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_in_memory(_file: &File) -> bool {
-    false
-}
-
-/// Does a handle stand for something on a file system of a server, or of another program?
-#[cfg(target_os = "linux")]
-pub(super) fn is_remote(handle: impl AsFd) -> bool {
-    file_system(handle).is_some_and(|magic| REMOTE.contains(&magic))
-}
-
-#[cfg(target_os = "linux")]
-const REMOTE: [u32; 15] = [
-    0x6969,      // NFS
-    0x517b,      // SMB
-    0xfe53_4d42, // SMB 2
-    0xff53_4d42, // CIFS
-    0x6573_5546, // FUSE, virtiofs
-    0x0102_1997, // 9p
-    0x00c3_6400, // Ceph
-    0x5346_414f, // AFS
-    0x6b41_4653, // kAFS
-    0x7375_7245, // Coda
-    0x7461_636f, // OCFS2
-    0x0116_1970, // GFS2
-    0x0bd0_0bd0, // Lustre
-    0x786f_4256, // VirtualBox shared folders
-    0xbacb_acbc, // VMware shared folders
-];
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn is_local(_file: &File) -> bool {
-    false
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn is_remote(_handle: impl AsFd) -> bool {
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,11 +283,8 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i| u8::try_from(i % 249).unwrap()).collect();
             let file = file(&bytes);
             let source = open(file.path()).unwrap();
-            if cfg!(target_os = "linux") {
-                let memory = [0x0102_1994, 0x8584_58f6].map(Some).contains(&file_system(file.as_file()));
-                let mappable = is_local(file.as_file()) && !memory;
-                assert_eq!(source.is_mapped(), mappable && len as u64 >= MAP_MIN_BYTES);
-            }
+            let mappable = FileSystem::of(file.as_file()).is_mapped_well();
+            assert_eq!(source.is_mapped(), mappable && len as u64 >= MAP_MIN_BYTES);
             let mut out = vec![0xee; len + 3];
             assert_eq!(source.read_at(0, &mut out).unwrap(), len);
             assert!(out[..len] == bytes && out[len..] == [0xee; 3]);
@@ -367,7 +302,7 @@ mod tests {
             eprintln!("skipped: no /dev/shm");
             return;
         };
-        if file_system(file.as_file()) != Some(0x0102_1994) {
+        if FileSystem::of(file.as_file()) != FileSystem::Memory {
             eprintln!("skipped: /dev/shm is no tmpfs");
             return;
         }

@@ -6,6 +6,7 @@
 
 use std::os::fd::AsFd;
 
+use super::file_system::FileSystem;
 use super::stat::Stat;
 
 /// A smaller hole is read as zeros: it saves less than its entry and the cuts around it cost.
@@ -54,7 +55,7 @@ impl Segment {
 /// Segments of an open file of which `stat` was taken; none if it is empty.
 pub(super) fn segments(file: impl AsFd, stat: &Stat) -> Vec<Segment> {
     let size = stat.size;
-    if stat.allocated_bytes < size && trusted(file.as_fd()) {
+    if stat.allocated_bytes < size && FileSystem::of(file.as_fd()) != FileSystem::Zfs {
         tile(size, |offset| next_data(file.as_fd(), offset))
     } else {
         tile(size, |_| Some((0, size)))
@@ -100,17 +101,6 @@ fn next_data(file: impl AsFd, offset: u64) -> Option<(u64, u64)> {
 #[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "freebsd", target_os = "dragonfly")))]
 fn next_data(_file: impl AsFd, offset: u64) -> Option<(u64, u64)> {
     Some((offset, u64::MAX))
-}
-
-/// ZFS has called data that was not written out yet a hole (OpenZFS issue 15526).
-#[cfg(target_os = "linux")]
-fn trusted(file: impl AsFd) -> bool {
-    super::read::file_system(file) != Some(0x2fc1_2fc1)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn trusted(_file: impl AsFd) -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::source::file_system::FileSystem;
+
 /// What to do with databases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SqliteMode {
@@ -45,7 +47,7 @@ impl Default for SqliteOptions {
             lock_wait: Duration::from_secs(10),
             lock_hold: Duration::from_secs(5),
             page_table: true,
-            locks_hold: crate::source::read::is_local,
+            locks_hold: |file| FileSystem::of(file).is_local(),
         }
     }
 }
