@@ -186,12 +186,15 @@ mod tests {
         (0..len.div_ceil(MIB)).for_each(|_| file.write_all(&piece).unwrap());
         file.as_file().set_len(len).unwrap();
         file.as_file().sync_all().unwrap();
-        give_back(file.as_file(), Some(0..len.next_multiple_of(1 << 16)));
-        let gone = bytes(&by_pages(file.as_file(), 0..len)) >= len;
-        if !gone {
+        // To the end, whatever that is: a page that was written is part of a folio that may reach far behind it.
+        let _ = rustix::fs::fadvise(file.as_file(), 0, None, rustix::fs::Advice::DontNeed);
+        let gone = bytes(&by_pages(file.as_file(), 0..len));
+        if gone == 0 {
             eprintln!("skipped: this file system keeps its files in memory");
+            return None;
         }
-        gone.then_some(file)
+        assert!(gone >= len, "only {gone} of {len} bytes went out of memory");
+        Some(file)
     }
 
     fn by_pages(file: &File, range: Range<u64>) -> Vec<Range<u64>> {
