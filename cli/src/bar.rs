@@ -219,7 +219,7 @@ impl Progress for Meter {
 }
 
 /// As many open files as the system lets us have: queued files and deep trees hold directories.
-fn allow_descriptors() {
+pub fn allow_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
     let wanted = now.maximum.unwrap_or(65_536).min(65_536);

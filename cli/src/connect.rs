@@ -123,13 +123,25 @@ pub fn open(p: &mut Printer<'_>) -> Result<Repository, Failure> {
 
 /// The same, in a store that is known.
 pub fn open_in(p: &mut Printer<'_>, store: Arc<dyn Store>) -> Result<Repository, Failure> {
+    open_while(p, store, || {})
+}
+
+/// The same; `meanwhile` begins what goes on while keys are derived: there is a repository, and a password was given.
+pub fn open_while(
+    p: &mut Printer<'_>,
+    store: Arc<dyn Store>,
+    meanwhile: impl FnOnce(),
+) -> Result<Repository, Failure> {
     if !Repository::exists(store.as_ref())? {
         return Err(Error::NoRepository { location: store.location() }.into());
     }
     let options = open_options(p);
     let surroundings = p.io.surroundings.clone();
-    let open =
-        |password: &Password| Repository::open(store.clone(), password, &options, surroundings.clone());
+    let mut meanwhile = Some(meanwhile);
+    let mut open = |password: &Password| {
+        meanwhile.take().into_iter().for_each(|begin| begin());
+        Repository::open(store.clone(), password, &options, surroundings.clone())
+    };
     let wrong = |error: Error, source: &Source| match error {
         Error::WrongPassword { .. } => Failure::from(error).with_hint(hint::wrong_password(source)),
         error => error.into(),

@@ -1,6 +1,8 @@
 //! Snapshots of real directories, read back and compared; what a second one costs; and what
 //! is said of a source that misbehaves.
 
+#[path = "snapshot/early.rs"]
+mod early;
 #[path = "snapshot/hosts.rs"]
 mod hosts;
 #[path = "snapshot/left_out.rs"]

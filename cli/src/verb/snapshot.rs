@@ -5,14 +5,14 @@ mod sources;
 mod summary;
 
 use ballast::error::{Error, ProblemKind};
-use ballast::op::snapshot::{self, Named, Parent, SnapshotOptions, SnapshotReport};
+use ballast::op::snapshot::{self, Early, Named, Parent, SnapshotOptions, SnapshotReport};
 use ballast::repo::Repository;
 use ballast::repo::snapshots::Filter;
 use ballast::source::sqlite::{SqliteMode, SqliteOptions};
 
 use super::init;
 use crate::args::{SnapshotArgs, Sqlite};
-use crate::bar::Meter;
+use crate::bar::{self, Meter};
 use crate::connect;
 use crate::exit::{Exit, Failure};
 use crate::output::name;
@@ -30,25 +30,6 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
     let cwd = p.io.cwd.clone().unwrap_or_else(|| "/".into());
     // It is on the files that are read, not on the repository.
     let read_limit = p.limits.read.take();
-    let repo = open(&args, p)?;
-    connect::note_missing_cache(p);
-    let parent = match &args.parent {
-        None => Parent::Automatic,
-        Some(word) if word == "none" => Parent::None,
-        Some(word) => {
-            let (word, _) = whom::snapshot_and_path(word.as_ref())?;
-            Parent::Given(whom::find(p, &repo, &word, &Filter::default())?.id)
-        }
-    };
-    let base = match &args.base {
-        None => None,
-        Some(word) => {
-            let (word, path) = whom::snapshot_and_path(word.as_ref())?;
-            let snapshot = whom::find(p, &repo, &word, &Filter::default())?.id;
-            Some(Named { snapshot, path: path.unwrap_or_else(|| b"/".to_vec()) })
-        }
-    };
-    let options_host = name(args.host.as_deref().unwrap_or(&repo.identity().host).as_bytes());
     let now_ns = p.io.surroundings.clock.now_ns();
     let sqlite = SqliteOptions {
         mode: match args.sqlite {
@@ -59,37 +40,56 @@ pub fn run(args: SnapshotArgs, p: &mut Printer<'_>) -> Result<Exit, Failure> {
         temp_dir: p.io.env.get("TMPDIR").map_or_else(std::env::temp_dir, Into::into),
         ..SqliteOptions::default()
     };
-    let options = SnapshotOptions {
+    let mut options = SnapshotOptions {
         paths,
-        stream: sources::stream(&args, p)?,
         cwd,
-        excludes: args.exclude,
-        exclude_files: args.exclude_file,
-        any_case_excludes: args.iexclude,
-        any_case_exclude_files: args.iexclude_file,
-        exclude_if_present: args.exclude_if_present,
+        excludes: args.exclude.clone(),
+        exclude_files: args.exclude_file.clone(),
+        any_case_excludes: args.iexclude.clone(),
+        any_case_exclude_files: args.iexclude_file.clone(),
+        exclude_if_present: args.exclude_if_present.clone(),
         exclude_larger_than: args.exclude_larger_than,
         exclude_caches: args.exclude_caches,
         one_file_system: args.one_file_system,
         follow_outside: args.follow_outside,
-        parent,
-        base,
         force: args.force,
         ignore_inode: args.ignore_inode,
         ignore_ctime: args.ignore_ctime,
         sqlite,
         dry_run: args.dry_run,
-        tags: args.tags.into_iter().filter(|t| !t.is_empty()).collect(),
-        host: args.host,
-        description: args.description,
+        tags: args.tags.iter().filter(|t| !t.is_empty()).cloned().collect(),
+        host: args.host.clone(),
+        description: args.description.clone(),
         time_ns,
         utc_offset_secs: time::offset_secs(time_ns.unwrap_or(now_ns), &p.io.zone),
         readers: args.read_concurrency,
         read_limit,
         threads: args.threads,
+        ..SnapshotOptions::default()
     };
+    let mut early = Early::new(&options)?;
+    let repo = open(&args, p, &options, &mut early)?;
+    connect::note_missing_cache(p);
+    options.parent = match &args.parent {
+        None => Parent::Automatic,
+        Some(word) if word == "none" => Parent::None,
+        Some(word) => {
+            let (word, _) = whom::snapshot_and_path(word.as_ref())?;
+            Parent::Given(whom::find(p, &repo, &word, &Filter::default())?.id)
+        }
+    };
+    options.base = match &args.base {
+        None => None,
+        Some(word) => {
+            let (word, path) = whom::snapshot_and_path(word.as_ref())?;
+            let snapshot = whom::find(p, &repo, &word, &Filter::default())?.id;
+            Some(Named { snapshot, path: path.unwrap_or_else(|| b"/".to_vec()) })
+        }
+    };
+    options.stream = sources::stream(&args, p)?;
+    let options_host = name(args.host.as_deref().unwrap_or(&repo.identity().host).as_bytes());
     let meter = Meter::start(p);
-    let outcome = snapshot::run(&repo, &options, &meter);
+    let outcome = snapshot::run_begun(&repo, &options, early, &meter);
     let seen = outcome.as_ref().ok();
     meter.end(seen.map_or(0, |r| r.problem_count), seen.map_or(&[], |r| &r.problems));
     connect::notices(p, &repo);
@@ -116,11 +116,22 @@ fn moment(text: &str, p: &Printer<'_>) -> Result<i64, Failure> {
     })
 }
 
-/// The repository; with `--init` a new one where there is none.
-fn open(args: &SnapshotArgs, p: &mut Printer<'_>) -> Result<Repository, Failure> {
+/// The repository, with the walk begun while its keys are derived; with `--init` a new one where there is none.
+fn open(
+    args: &SnapshotArgs,
+    p: &mut Printer<'_>,
+    options: &SnapshotOptions,
+    early: &mut Early,
+) -> Result<Repository, Failure> {
     let store = connect::store(p)?;
     if !args.init || Repository::exists(store.as_ref())? {
-        return connect::open_in(p, store);
+        let (own, clock) = (store.local_path(), p.io.surroundings.clock.clone());
+        return connect::open_while(p, store, || {
+            if !options.paths.is_empty() {
+                bar::allow_descriptors();
+                early.begin(options, own, clock);
+            }
+        });
     }
     if args.dry_run {
         let missing = Error::NoRepository { location: store.location() };

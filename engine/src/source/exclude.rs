@@ -95,7 +95,7 @@ impl fmt::Display for Why {
 }
 
 /// Decides what is left out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Exclude {
     patterns: Gitignore,
     tags: Vec<Tag>,
@@ -132,7 +132,7 @@ impl Tag {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Own {
     path: PathBuf,
     identity: Option<(u64, u64)>,
@@ -153,15 +153,6 @@ impl Exclude {
         }
         options.any_case_files.iter().try_for_each(|file| add_file(&mut builder, file))?;
         let patterns = builder.build().map_err(|e| Error::Usage(format!("exclude patterns: {e}")))?;
-        let own = options.own.iter().flat_map(|given| {
-            let identity = given.metadata().ok().map(|m| (m.dev(), m.ino()));
-            let real = given.canonicalize().ok().filter(|real| real != given);
-            let in_one_spelling = |path: PathBuf| path.components().collect::<PathBuf>();
-            std::iter::once(given.clone())
-                .chain(real)
-                .map(in_one_spelling)
-                .map(move |path| Own { path, identity })
-        });
         let mut tags = options.if_present.iter().map(|text| Tag::parse(text)).collect::<Result<Vec<_>>>()?;
         if options.caches {
             tags.insert(0, Tag::cache());
@@ -171,7 +162,7 @@ impl Exclude {
             tags,
             larger_than: options.larger_than,
             one_file_system: options.one_file_system,
-            own: own.collect(),
+            own: own_of(&options.own),
         })
     }
 
@@ -184,6 +175,11 @@ impl Exclude {
             one_file_system: false,
             own: Vec::new(),
         }
+    }
+
+    /// The same with `paths` for [`ExcludeOptions::own`].
+    pub fn with_own(&self, paths: &[PathBuf]) -> Self {
+        Self { own: own_of(paths), ..self.clone() }
     }
 
     /// Is what lies at the absolute `path` left out, its parents aside?
@@ -235,7 +231,8 @@ impl Exclude {
         path != Path::new("/") && self.patterns.matched(path, is_dir).is_ignore()
     }
 
-    fn is_own(&self, path: &Path, stat: Option<&Stat>) -> bool {
+    /// Is `path` of [`ExcludeOptions::own`], or below it?
+    pub fn is_own(&self, path: &Path, stat: Option<&Stat>) -> bool {
         // A link to the repository is not the repository, whatever path was given.
         if stat.is_some_and(|s| s.kind == NodeKind::Symlink) {
             return false;
@@ -246,6 +243,18 @@ impl Exclude {
         let below = |own: &Path| bytes.starts_with(own.as_os_str().as_bytes()) && path.starts_with(own);
         self.own.iter().any(|own| below(&own.path) || (identity.is_some() && own.identity == identity))
     }
+}
+
+/// By every name and by identity.
+fn own_of(paths: &[PathBuf]) -> Vec<Own> {
+    let in_one_spelling = |path: PathBuf| path.components().collect::<PathBuf>();
+    let of = |given: &PathBuf| {
+        let identity = given.metadata().ok().map(|m| (m.dev(), m.ino()));
+        let real = given.canonicalize().ok().filter(|real| real != given);
+        let names = std::iter::once(given.clone()).chain(real).map(in_one_spelling);
+        names.map(|path| Own { path, identity }).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of).collect()
 }
 
 /// Adds the patterns of a file.

@@ -15,6 +15,7 @@ mod ancestry;
 mod builder;
 mod conductor;
 mod database;
+mod early;
 mod elements;
 mod familiar;
 mod kin;
@@ -28,6 +29,7 @@ mod tally;
 mod units;
 
 pub use ancestry::Named;
+pub use early::Early;
 pub use options::{Parent, SnapshotOptions, SnapshotReport, StreamOptions};
 
 use std::os::unix::ffi::OsStrExt;
@@ -58,12 +60,22 @@ const PATH_COST: usize = 9;
 /// Takes a snapshot. Files that cannot be read are problems in the report; an error means that
 /// there is no snapshot.
 pub fn run(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress) -> Result<SnapshotReport> {
+    run_begun(repo, options, Early::new(options)?, progress)
+}
+
+/// The same, of which something was done before there was a repository.
+pub fn run_begun(
+    repo: &Repository,
+    options: &SnapshotOptions,
+    mut early: Early,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport> {
     if options.paths.is_empty() && options.stream.is_none() {
         return Err(Error::Usage("nothing to snapshot: name at least one path".into()));
     }
     let mut attempt = 1;
     loop {
-        match run_once(repo, options, progress) {
+        match run_once(repo, options, &mut early, progress) {
             // What came out of a pipe does not come again.
             Err(Error::Overtaken { what }) if attempt < ATTEMPTS && options.stream.is_none() => {
                 progress
@@ -75,9 +87,14 @@ pub fn run(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress
     }
 }
 
-fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress) -> Result<SnapshotReport> {
+fn run_once(
+    repo: &Repository,
+    options: &SnapshotOptions,
+    early: &mut Early,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport> {
     let clock = repo.surroundings().clock.clone();
-    let began_ns = clock.now_ns();
+    let started_ns = clock.now_ns();
     progress.phase("opening", None, None);
     let mut session = Session::begin(repo, "snapshot", options.dry_run, progress)?;
     let cutter = Cutter::new(&repo.config().cut_secret, repo.config().table_version, repo.cut_params())
@@ -93,7 +110,8 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
 
     progress.phase("reading", None, None);
     let ancestry = Ancestry::new(&session, &parent, options.base.clone());
-    let mut conductor = Conductor::new(&session, options, &parent, &ancestry, progress)?;
+    let mut conductor = Conductor::new(&session, options, &parent, &ancestry, progress, early);
+    let began_ns = conductor.began_ns().unwrap_or(started_ns);
     let root = conductor.walk(&pool, &cutter)?;
     let (mut tally, excluded) = conductor.finish();
     tally.refuse_silence(progress);
@@ -156,7 +174,7 @@ fn run_once(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progres
         outside_bytes: tally.outside_bytes,
         problem_count: tally.problem_count,
         problems: tally.problems,
-        seconds: (clock.now_ns() - began_ns) as f64 / 1e9,
+        seconds: (clock.now_ns() - started_ns) as f64 / 1e9,
         free_bytes: repo.store().free_bytes(),
     })
 }

@@ -1,56 +1,141 @@
 //! The walk, a few steps ahead of who deals with what it meets: looking at files waits for the system, comparing
 //! them with the parent does not.
 //!
-//! Memory and handles: at most [`RUNS_AHEAD`] runs of [`RUN_EVENTS`] events, of [`RUN_DIRECTORIES`] directories each,
-//! beside the one at hand.
+//! Memory and handles: as many runs of [`RUN_EVENTS`] events, of [`RUN_DIRECTORIES`] directories each, as there is room
+//! for, beside the one that is filled and the one at hand. Before anybody takes them that is what [`Ahead::begin`]
+//! was given, afterwards [`ROOM`].
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::source::{Event, Walk, WalkContext};
 
-/// One under way to the other thread, and one that is filled.
-const RUNS_AHEAD: usize = 2;
+/// Runs that wait to be taken: more would only be older when their turn comes.
+pub const ROOM: usize = 1;
 /// Handing over one by one would cost more than most events do.
 const RUN_EVENTS: usize = 64;
 /// Each may keep a directory open.
-const RUN_DIRECTORIES: usize = 16;
+pub const RUN_DIRECTORIES: usize = 16;
 
-/// Every event of a walk, in its order, by the thread of the caller; the first error of `take` ends it.
-pub fn walk(root: &Path, context: &WalkContext, take: impl FnMut(Event) -> Result<()>) -> Result<()> {
-    std::thread::scope(|threads| {
-        let (sender, receiver) = sync_channel(RUNS_AHEAD - 1);
+/// A walk under way, by a thread of its own.
+pub struct Ahead {
+    root: PathBuf,
+    queue: Arc<Queue>,
+    walker: Option<JoinHandle<()>>,
+}
+
+struct Queue {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+struct State {
+    runs: VecDeque<Vec<Event>>,
+    room: usize,
+    /// No more will come.
+    ended: bool,
+    /// Nobody wants any more.
+    unwanted: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for room; `false` if nobody wants it.
+    fn put(&self, run: Vec<Event>) -> bool {
+        let full = |state: &mut State| state.runs.len() >= state.room && !state.unwanted;
+        let mut state = self.moved.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        if !state.unwanted {
+            state.runs.push_back(run);
+            self.moved.notify_all();
+        }
+        !state.unwanted
+    }
+
+    /// Waits for the next; `None` after the last.
+    fn take(&self) -> Option<Vec<Event>> {
+        let none_yet = |state: &mut State| state.runs.is_empty() && !state.ended;
+        let mut state = self.moved.wait_while(self.lock(), none_yet).unwrap_or_else(PoisonError::into_inner);
+        let run = state.runs.pop_front();
+        self.moved.notify_all();
+        run
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.moved.notify_all();
+    }
+}
+
+/// Says so however the walk ends: whoever takes would wait for ever.
+struct Ending(Arc<Queue>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.change(|state| state.ended = true);
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        // It is not waited for: a server that does not answer must not keep a wrong password from being told.
+        self.queue.change(|state| state.unwanted = true);
+    }
+}
+
+impl Ahead {
+    /// Begins to walk `root`, so many runs ahead at first.
+    pub fn begin(root: &Path, context: Arc<WalkContext>, room: usize) -> Result<Self> {
+        let state = State { runs: VecDeque::new(), room: room.max(ROOM), ended: false, unwanted: false };
+        let queue = Arc::new(Queue { state: Mutex::new(state), moved: Condvar::new() });
+        let (root, ending) = (root.to_owned(), Ending(queue.clone()));
+        let of = root.clone();
         let walker = std::thread::Builder::new()
             .name("ballast-walk".into())
-            .spawn_scoped(threads, move || run_ahead(Walk::new(root, context), &sender))
+            .spawn(move || run_ahead(Walk::new(&of, &context), &ending.0))
             .map_err(|e| Error::Internal(format!("no thread: {e}")))?;
-        let taken = take_all(receiver, take);
+        Ok(Self { root, queue, walker: Some(walker) })
+    }
+
+    /// What is walked.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Every event, in the walk's order, by the thread of the caller; the first error of `take` ends it. The walk is
+    /// over then.
+    pub fn each(mut self, mut take: impl FnMut(Event) -> Result<()>) -> Result<()> {
+        self.queue.change(|state| state.room = ROOM);
+        let taken = std::iter::from_fn(|| self.queue.take()).flatten().try_for_each(&mut take);
+        self.queue.change(|state| state.unwanted = true);
         // Half a tree must not pass for a whole one.
-        let walked = walker.join().map_err(|_| Error::Internal("the walk panicked".into()));
+        let walked = match self.walker.take().map(JoinHandle::join) {
+            Some(Err(_)) => Err(Error::Internal("the walk panicked".into())),
+            _ => Ok(()),
+        };
         taken.and(walked)
-    })
+    }
 }
 
-/// Takes the receiver with it, so that the walk does not go on for nobody.
-fn take_all(runs: Receiver<Vec<Event>>, take: impl FnMut(Event) -> Result<()>) -> Result<()> {
-    runs.iter().flatten().try_for_each(take)
-}
-
-fn run_ahead(walk: impl Iterator<Item = Event>, runs: &SyncSender<Vec<Event>>) {
+fn run_ahead(walk: impl Iterator<Item = Event>, queue: &Queue) {
     let (mut run, mut directories) = (Vec::new(), 0);
     for event in walk {
         directories += usize::from(matches!(event, Event::EnterDir { .. }));
         run.push(event);
         if run.len() >= RUN_EVENTS || directories >= RUN_DIRECTORIES {
             directories = 0;
-            if runs.send(std::mem::take(&mut run)).is_err() {
+            if !queue.put(std::mem::take(&mut run)) {
                 return;
             }
         }
     }
     // Refused only where nobody wants it any more.
-    let _ = runs.send(run);
+    queue.put(run);
 }
 
 #[cfg(test)]
@@ -89,18 +174,18 @@ mod tests {
     #[test]
     fn the_order_is_the_walks_and_an_error_ends_it() {
         let (_keep, top) = tree();
-        let context = context(Arc::new(SystemClock));
+        let context = Arc::new(context(Arc::new(SystemClock)));
         let expected: Vec<String> = Walk::new(&top, &context).map(|event| shown(&event)).collect();
         let mut met = Vec::new();
         let take = |event: Event| {
             met.push(shown(&event));
             Ok(())
         };
-        walk(&top, &context, take).unwrap();
+        Ahead::begin(&top, context.clone(), ROOM).unwrap().each(take).unwrap();
         assert_eq!(met, expected);
         assert!(met.len() > 4 * RUN_EVENTS, "several runs");
         let mut left = 100;
-        let stopped = walk(&top, &context, |_| {
+        let stopped = Ahead::begin(&top, context, ROOM).unwrap().each(|_| {
             left -= 1;
             if left == 0 { Err(Error::Interrupted) } else { Ok(()) }
         });
@@ -120,7 +205,54 @@ mod tests {
     #[test]
     fn a_walk_that_panics_is_an_error_not_half_a_tree() {
         let (_keep, top) = tree();
-        let ended = walk(&top, &context(Arc::new(Broken)), |_| Ok(()));
+        let ended = Ahead::begin(&top, Arc::new(context(Arc::new(Broken))), ROOM).unwrap().each(|_| Ok(()));
         assert!(matches!(ended, Err(Error::Internal(_))), "{ended:?}");
+    }
+
+    #[test]
+    fn it_runs_as_far_ahead_as_there_is_room_and_no_further() {
+        let (_keep, top) = tree();
+        let context = Arc::new(context(Arc::new(SystemClock)));
+        let all = Walk::new(&top, &context).count();
+        let begun = |room| Ahead::begin(&top, context.clone(), room).unwrap();
+        let waiting = |ahead: &Ahead| ahead.queue.lock().runs.len();
+        let until = |ahead: &Ahead, wanted: &dyn Fn(&Ahead) -> bool| {
+            (0..1000).any(|_| {
+                wanted(ahead) || {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    false
+                }
+            })
+        };
+        let far = begun(1000);
+        assert!(until(&far, &|ahead| ahead.queue.lock().ended), "all of it before anybody takes");
+        let mut taken = 0;
+        far.each(|_| {
+            taken += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(taken, all);
+        let near = begun(3);
+        assert!(until(&near, &|ahead| waiting(ahead) == 3));
+        let queue = near.queue.clone();
+        let mut seen = Vec::new();
+        near.each(|_| {
+            seen.push(queue.lock().runs.len());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen.len(), all);
+        assert!(seen.iter().skip(4 * RUN_EVENTS).all(|waiting| *waiting <= ROOM), "{seen:?}");
+        let dropped = begun(3);
+        let queue = dropped.queue.clone();
+        drop(dropped);
+        let ended = (0..1000).any(|_| {
+            queue.lock().ended || {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                false
+            }
+        });
+        assert!(ended, "nobody wants it");
     }
 }

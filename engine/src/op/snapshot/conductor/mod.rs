@@ -1,18 +1,21 @@
 //! Takes what the walk meets, hands out work, and takes in results: one thread, all state its own.
 
-mod ahead;
+pub(super) mod ahead;
 mod files;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rayon::ThreadPool;
 
+use self::ahead::Ahead;
 use super::ancestry::Ancestry;
 use super::builder::Builder;
 use super::database::{Databases, Parked};
+use super::early::{Early, Sieve, begins_outside};
 use super::large::{ChunkDone, LargeFile, LargeReader, Windows};
 use super::options::SnapshotOptions;
 use super::parent::{Children, ParentSnapshot};
@@ -25,9 +28,7 @@ use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repo::session::Session;
 use crate::source::gates::Gates;
-use crate::source::{
-    ChangePolicy, Event, Exclude, ExcludeOptions, Links, Names, Plan, Skeleton, Stored, WalkContext, Why,
-};
+use crate::source::{ChangePolicy, Event, Links, Names, Plan, Skeleton, Stored, WalkContext, Why};
 
 /// What comes back from the pool.
 enum Done {
@@ -55,7 +56,10 @@ pub struct Conductor<'a> {
     parent: &'a ParentSnapshot,
     ancestry: &'a Ancestry<'a>,
     progress: &'a dyn Progress,
-    context: WalkContext,
+    context: Arc<WalkContext>,
+    began_ns: Option<i64>,
+    /// A walk that began before there was a repository.
+    begun: Option<Ahead>,
     names: Names,
     policy: ChangePolicy,
     builder: Builder,
@@ -91,33 +95,26 @@ impl<'a> Conductor<'a> {
         parent: &'a ParentSnapshot,
         ancestry: &'a Ancestry<'a>,
         progress: &'a dyn Progress,
-    ) -> Result<Self> {
+        early: &mut Early,
+    ) -> Self {
         let repo = session.repo();
         let own = repo.store().local_path().into_iter().chain(repo.cache().map(|c| c.path().to_owned()));
-        let exclude = Exclude::new(&ExcludeOptions {
-            patterns: options.excludes.clone(),
-            files: options.exclude_files.clone(),
-            any_case: options.any_case_excludes.clone(),
-            any_case_files: options.any_case_exclude_files.clone(),
-            caches: options.exclude_caches,
-            if_present: options.exclude_if_present.clone(),
-            larger_than: options.exclude_larger_than,
-            one_file_system: options.one_file_system,
-            own: own.collect(),
-        })?;
         let context = WalkContext {
-            exclude,
+            exclude: early.exclude().with_own(&Vec::from_iter(own)),
             names: Names::new(),
             clock: repo.surroundings().clock.clone(),
             taken: BTreeSet::new(),
         };
-        Ok(Self {
+        let (began_ns, begun) = early.take().unzip();
+        Self {
             session,
             options,
             parent,
             ancestry,
             progress,
-            context,
+            context: Arc::new(context),
+            began_ns,
+            begun,
             names: Names::new(),
             policy: ChangePolicy {
                 ignore_inode: options.ignore_inode,
@@ -139,7 +136,12 @@ impl<'a> Conductor<'a> {
             finished: BTreeMap::new(),
             databases: Databases::default(),
             later: Vec::new(),
-        })
+        }
+    }
+
+    /// When the first file was looked at, if that was before this.
+    pub fn began_ns(&self) -> Option<i64> {
+        self.began_ns
     }
 
     /// Counts, and what was excluded (paths, bytes).
@@ -197,7 +199,12 @@ impl<'a> Conductor<'a> {
             if !further.is_empty() {
                 added = plan.add(&further, Path::new("/"));
                 if !added.roots.is_empty() {
-                    self.context.taken = self.finished.keys().cloned().collect();
+                    self.context = Arc::new(WalkContext {
+                        exclude: self.context.exclude.clone(),
+                        names: Names::new(),
+                        clock: self.context.clock.clone(),
+                        taken: self.finished.keys().cloned().collect(),
+                    });
                     continue;
                 }
             }
@@ -234,22 +241,22 @@ impl<'a> Conductor<'a> {
         hands: &Hands<'t, '_>,
         scope: &rayon::Scope<'s>,
     ) -> Result<()> {
-        // The context moves out for the walk, which borrows it.
-        let context = std::mem::replace(
-            &mut self.context,
-            WalkContext {
-                exclude: Exclude::nothing(),
-                names: Names::new(),
-                clock: self.session.repo().surroundings().clock.clone(),
-                taken: BTreeSet::new(),
-            },
-        );
-        let result = ahead::walk(root, &context, |event| {
+        let context = self.context.clone();
+        let begun = self.begun.take_if(|begun| begun.root() == root);
+        let begun = begun.filter(|_| begins_outside(root, &context.exclude));
+        let mut sieve = begun.is_some().then(Sieve::default);
+        let walk = match begun {
+            Some(begun) => begun,
+            None => Ahead::begin(root, context.clone(), ahead::ROOM)?,
+        };
+        walk.each(|event| {
             self.progress.check()?;
-            self.event(event, root, roots, &context, hands, scope)
-        });
-        self.context = context;
-        result
+            let event = match &mut sieve {
+                Some(sieve) => sieve.pass(event, &context.exclude),
+                None => Some(event),
+            };
+            event.map_or(Ok(()), |event| self.event(event, root, roots, &context, hands, scope))
+        })
     }
 
     fn event<'s, 't: 's>(
