@@ -199,7 +199,7 @@ impl Node {
     }
 
     /// Inline bytes and data of extensions: what can be large in a node.
-    fn carried_len(&self) -> usize {
+    pub(crate) fn carried_len(&self) -> usize {
         let inline = self.content.iter().map(|e| match e {
             Entry::Inline { bytes } => bytes.len(),
             _ => 0,

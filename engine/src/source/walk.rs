@@ -130,6 +130,15 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Of what is at a name now, instead of the `stat` of an earlier look; if that is a directory by now, of all that is in it.
+    pub fn again(at: At, stat: &Stat, context: &'a WalkContext) -> Self {
+        let mut walk = Self::new(at.path(), context);
+        walk.start = None;
+        walk.root_device = Some(stat.device);
+        walk.visit(at, false);
+        walk
+    }
+
     fn visit(&mut self, at: At, is_root: bool) {
         let looked_ns = self.context.clock.now_ns();
         let stat = match at.stat() {

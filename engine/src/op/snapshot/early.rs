@@ -7,16 +7,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::conductor::ahead::{Ahead, RUN_DIRECTORIES};
+use super::conductor::ahead::{Ahead, FRESH, RUN_DIRECTORIES};
 use super::options::SnapshotOptions;
 use crate::entropy::Clock;
 use crate::error::Result;
 use crate::source::{At, Event, Exclude, ExcludeOptions, Excluded, Names, Plan, WalkContext, Why};
 
-/// How old the first look at a file may be when reading begins.
-const FRESH: Duration = Duration::from_secs(2);
 /// Runs walked ahead at most: about 32,000 events, of less than a KiB each.
 const RUNS: usize = 512;
 

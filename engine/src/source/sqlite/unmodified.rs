@@ -33,7 +33,7 @@ pub fn reason_to_read(
             (_, CAPTURE_PLAIN_LIVE) => Some(WAS_LIVE),
             // It may be a database that had no log then. Few other files have such a length.
             (_, CAPTURE_PLAIN) if stat.size.is_multiple_of(LEAST_PAGE_BYTES) && stat.size > 0 => {
-                (Beside::of(at).wal_bytes() > 0).then_some(JOURNAL_DIFFERS)
+                (Beside::of(at).wal_bytes() > 0 || moved(at, stat)).then_some(JOURNAL_DIFFERS)
             }
             _ => None,
         });
@@ -60,5 +60,38 @@ pub fn reason_to_read(
         _ => false,
     };
     let same = same(files.wal, beside.wal) && same(files.journal, beside.journal);
-    (!same).then_some(JOURNAL_DIFFERS)
+    (!same || moved(at, stat)).then_some(JOURNAL_DIFFERS)
+}
+
+/// Is the main file another than at the look before that beside it? A log that was folded into it in between is gone, and what it held
+/// shows in the main file only.
+fn moved(at: &At, looked: &Stat) -> bool {
+    at.stat().map_or(true, |now| {
+        (now.identity(), now.size, now.mtime, now.ctime)
+            != (looked.identity(), looked.size, looked.mtime, looked.ctime)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::source::meta::{Names, node_of};
+
+    #[test]
+    fn a_file_that_changed_since_it_was_looked_at_is_read_where_it_may_be_a_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("db");
+        let write = |bytes: &[u8]| std::fs::File::create(&path).unwrap().write_all(bytes).unwrap();
+        write(&[1; 1024]);
+        let at = At::of_path(&path).unwrap();
+        let looked = at.stat().unwrap();
+        let (node, _) = node_of(&at, &looked, &Names::new());
+        let reason = || reason_to_read(&node, &at, &looked, &ChangePolicy::default(), SqliteMode::default());
+        assert_eq!(reason(), None);
+        // What a checkpoint leaves: the log is gone, and what it held is in the file.
+        write(&[2; 2048]);
+        assert_eq!(reason(), Some(JOURNAL_DIFFERS));
+    }
 }

@@ -242,14 +242,15 @@ impl<'a> Conductor<'a> {
         scope: &rayon::Scope<'s>,
     ) -> Result<()> {
         let context = self.context.clone();
-        let begun = self.begun.take_if(|begun| begun.root() == root);
+        // Only by the first root: any other's turn comes who knows when.
+        let begun = self.begun.take().filter(|begun| begun.root() == root);
         let begun = begun.filter(|_| begins_outside(root, &context.exclude));
         let mut sieve = begun.is_some().then(Sieve::default);
         let walk = match begun {
             Some(begun) => begun,
             None => Ahead::begin(root, context.clone(), ahead::ROOM)?,
         };
-        walk.each(|event| {
+        walk.each(&context, |event| {
             self.progress.check()?;
             let event = match &mut sieve {
                 Some(sieve) => sieve.pass(event, &context.exclude),
