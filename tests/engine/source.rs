@@ -202,8 +202,8 @@ fn what_cannot_be_read_is_a_problem_and_recorded() {
     }
     let expected = [
         "+ .",
-        "! Unreadable /closed",
         "+ closed incomplete",
+        "! Unreadable /closed",
         "- closed incomplete",
         "+ listed",
         "! Unreadable /listed/f",

@@ -127,10 +127,8 @@ fn open(
     if !args.init || Repository::exists(store.as_ref())? {
         let (own, clock) = (store.local_path(), p.io.surroundings.clock.clone());
         return connect::open_while(p, store, || {
-            if !options.paths.is_empty() {
-                bar::allow_descriptors();
-                early.begin(options, own, clock);
-            }
+            bar::allow_descriptors();
+            early.begin(options, own, clock);
         });
     }
     if args.dry_run {

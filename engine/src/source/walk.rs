@@ -130,12 +130,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Of what is at a name now, instead of the `stat` of an earlier look; if that is a directory by now, of all that is in it.
-    pub fn again(at: At, stat: &Stat, context: &'a WalkContext) -> Self {
+    /// Of what is at a name now, instead of the `stat` of an earlier look; if that is a directory by now, of all that
+    /// is in it.
+    pub fn again(at: At, stat: &Stat, is_root: bool, context: &'a WalkContext) -> Self {
         let mut walk = Self::new(at.path(), context);
         walk.start = None;
         walk.root_device = Some(stat.device);
-        walk.visit(at, false);
+        walk.visit(at, is_root);
         walk
     }
 
@@ -171,9 +172,10 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, at: At, looked: Stat) {
         let other = |stat: &Stat| self.root_device.is_some_and(|d| d != stat.device);
         if self.context.exclude.one_file_system() && other(&looked) {
-            let node = self.node(&at, &looked);
+            let (node, problems) = node_of(&at, &looked, &self.context.names);
             let path = at.path().to_owned();
             self.pending.push_back(Event::EnterDir { at: at.clone(), stat: looked, node });
+            self.report(problems);
             self.leave_out(&at, &looked, Why::OtherFileSystem);
             return self.pending.push_back(Event::LeaveDir { path, incomplete: false });
         }
@@ -183,42 +185,43 @@ impl<'a> Walk<'a> {
             Ok(opened) => opened,
             Err(e) if is_gone(&e) => return self.lost(&at, &e),
             Err(e) => {
-                let mut node = self.node(&at, &looked);
+                let (mut node, mut problems) = node_of(&at, &looked, &self.context.names);
                 node.marks |= MARK_INCOMPLETE;
                 let path = at.path().to_owned();
-                self.problem(ProblemKind::Unreadable, &at, &format!("cannot be listed: {e}"));
+                problems.push(problem(ProblemKind::Unreadable, &at, &format!("cannot be listed: {e}")));
                 self.pending.push_back(Event::EnterDir { at, stat: looked, node });
+                self.report(problems);
                 return self.pending.push_back(Event::LeaveDir { path, incomplete: true });
             }
         };
         self.root_device.get_or_insert(stat.device);
         let (mut names, error) = list(&fd);
         let incomplete = error.is_some();
-        let mut node = self.node(&at, &stat);
+        let (mut node, mut problems) = node_of(&at, &stat, &self.context.names);
         if let Some(e) = error {
             node.marks |= MARK_INCOMPLETE;
-            self.problem(ProblemKind::Unreadable, &at, &format!("cannot be listed to its end: {e}"));
+            problems.push(problem(
+                ProblemKind::Unreadable,
+                &at,
+                &format!("cannot be listed to its end: {e}"),
+            ));
         }
-        names.retain(|name| {
-            let fine = check_name(name.as_bytes());
-            if let Err(e) = &fine {
-                self.problem(ProblemKind::Refused, &at, e);
+        names.retain(|name| match check_name(name.as_bytes()) {
+            Ok(()) => true,
+            Err(e) => {
+                problems.push(problem(ProblemKind::Refused, &at, &e));
+                false
             }
-            fine.is_ok()
         });
         let tag = self.context.exclude.tags().iter().find(|tag| is_tagged(&at, &fd, &names, tag));
         let names = tag.map_or(names, |tag| vec![tag.name.clone()]);
         self.stack.enter(&at, fd, &stat, names, incomplete);
         self.pending.push_back(Event::EnterDir { at: at.clone(), stat, node });
+        // Within it: who leaves the directory out leaves them out, too.
+        self.report(problems);
         if let Some(tag) = tag {
             self.leave_out_content(&at, &stat, tag);
         }
-    }
-
-    fn node(&mut self, at: &At, stat: &Stat) -> Node {
-        let (node, problems) = node_of(at, stat, &self.context.names);
-        self.report(problems);
-        node
     }
 
     /// All but the tag itself is left out of a directory.
@@ -244,17 +247,13 @@ impl<'a> Walk<'a> {
 
     fn lost(&mut self, at: &At, error: &io::Error) {
         if is_gone(error) {
-            self.problem(ProblemKind::Vanished, at, &"vanished before it was looked at");
+            self.report([problem(ProblemKind::Vanished, at, &"vanished before it was looked at")]);
         } else {
-            self.problem(ProblemKind::Unreadable, at, &format!("cannot be looked at: {error}"));
+            self.report([problem(ProblemKind::Unreadable, at, &format!("cannot be looked at: {error}"))]);
         }
     }
 
-    fn problem(&mut self, kind: ProblemKind, at: &At, message: &dyn std::fmt::Display) {
-        self.pending.push_back(Event::Problem(Problem::new(kind, shown(at.path()), message)));
-    }
-
-    fn report(&mut self, problems: Vec<Problem>) {
+    fn report(&mut self, problems: impl IntoIterator<Item = Problem>) {
         self.pending.extend(problems.into_iter().map(Event::Problem));
     }
 
@@ -333,6 +332,10 @@ fn each_name(fd: &OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
         take(entry?.file_name().to_bytes());
     }
     Ok(())
+}
+
+fn problem(kind: ProblemKind, at: &At, message: &dyn std::fmt::Display) -> Problem {
+    Problem::new(kind, shown(at.path()), message)
 }
 
 fn is_gone(error: &io::Error) -> bool {

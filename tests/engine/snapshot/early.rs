@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ballast::error::ProblemKind;
 use ballast::format::wire::Stamp;
@@ -30,7 +29,7 @@ fn early(
     let before = clock.now_ns();
     early.begin(options, own.map(Path::to_owned), clock.clone());
     let begun = clock.now_ns();
-    std::thread::sleep(Duration::from_millis(100));
+    early.wait();
     meanwhile();
     let repo = repo();
     let report = run_begun(&repo, options, early, &Silent).unwrap();
@@ -103,13 +102,18 @@ fn reopened(store: &Arc<LocalStore>, options: &OpenOptions) -> Repository {
 #[test]
 fn what_changes_after_the_walk_is_stored_as_it_is_read() {
     let (_dir, top) = temp();
-    for name in ["grown", "gone", "same"] {
+    for name in ["grown", "far", "gone", "replaced", "same"] {
         put(top.join(name), &bytes(1, 5000));
     }
     let place = Place::default();
     let change = || {
         put(top.join("grown"), &bytes(2, 9000));
+        put(top.join("far"), &bytes(3, 20_000_000));
+        // Compared below; where the file system has no attributes, there are none to compare.
+        let _ = xattr::set(top.join("same"), "user.later", b"seen");
         fs::remove_file(top.join("gone")).unwrap();
+        put(top.join("new"), &bytes(4, 7000));
+        fs::rename(top.join("new"), top.join("replaced")).unwrap();
     };
     let report = early(|| place.open(), &of(&top), None, change);
     let kinds: Vec<_> = report.problems.iter().map(|p| p.kind).collect();
@@ -118,6 +122,11 @@ fn what_changes_after_the_walk_is_stored_as_it_is_read() {
     let node = &nodes(&repo, report.snapshot.unwrap())[&top.join("grown")];
     let stat = At::of_path(&top.join("grown")).unwrap().stat().unwrap();
     assert_eq!((node.size, node.mtime, node.ctime), (9000, stat.mtime, stat.ctime));
+    let found = read_back(&repo, report.snapshot.unwrap()).unwrap();
+    let now = look(&top);
+    for name in ["grown", "far", "replaced", "same"].map(|name| top.join(name)) {
+        assert_eq!(found[&name], now[&name], "{}", name.display());
+    }
     // And the next run finds nothing to read.
     let seen = look(&top);
     let next = run(&place, &of(&top));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::conductor::ahead::{Ahead, FRESH, RUN_DIRECTORIES};
+use super::ahead::{Ahead, FRESH, RUN_DIRECTORIES};
 use super::options::SnapshotOptions;
 use crate::entropy::Clock;
 use crate::error::Result;
@@ -21,8 +21,14 @@ const RUNS: usize = 512;
 /// Begun, before there is a repository.
 pub struct Early {
     exclude: Exclude,
-    began_ns: Option<i64>,
-    walk: Option<(Instant, Ahead)>,
+    walk: Option<Begun>,
+}
+
+struct Begun {
+    at: Instant,
+    /// The same by the clock of snapshots.
+    at_ns: i64,
+    ahead: Ahead,
 }
 
 impl Early {
@@ -39,22 +45,29 @@ impl Early {
             one_file_system: options.one_file_system,
             own: Vec::new(),
         })?;
-        Ok(Self { exclude, began_ns: None, walk: None })
+        Ok(Self { exclude, walk: None })
     }
 
-    /// Begins to walk the first of what `options` name, but not what lies at `own`: the repository. To be called when nothing but
-    /// the derivation of keys is to be waited for; what cannot begin, begins later.
+    /// Begins to walk the first of what `options` (those it was made of) name, but not what lies at `own`: the
+    /// repository. To be called when nothing but the derivation of keys is to be waited for; what cannot begin,
+    /// begins later.
     pub fn begin(&mut self, options: &SnapshotOptions, own: Option<PathBuf>, clock: Arc<dyn Clock>) {
         if options.stream.is_some() {
             return;
         }
-        let (begun, began_ns) = (Instant::now(), clock.now_ns());
+        let (at, at_ns) = (Instant::now(), clock.now_ns());
         let added = Plan::new().add(&options.paths, &options.cwd);
         let Some(root) = added.roots.first() else { return };
         let exclude = self.exclude.with_own(&Vec::from_iter(own));
         let context = WalkContext { exclude, names: Names::new(), clock, taken: BTreeSet::new() };
-        self.walk = Ahead::begin(root, Arc::new(context), runs()).ok().map(|ahead| (begun, ahead));
-        self.began_ns = Some(began_ns);
+        let ahead = Ahead::begin(root, Arc::new(context), runs());
+        self.walk = ahead.ok().map(|ahead| Begun { at, at_ns, ahead });
+    }
+
+    /// Waits until all is walked.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn wait(&self) {
+        self.walk.iter().for_each(|begun| begun.ahead.wait());
     }
 
     /// What is left out, but for the repository and its cache.
@@ -64,9 +77,8 @@ impl Early {
 
     /// The walk, while it is fresh, and when its first look was.
     pub(super) fn take(&mut self) -> Option<(i64, Ahead)> {
-        let (begun, ahead) = self.walk.take()?;
-        let fresh = begun.elapsed() < FRESH;
-        self.began_ns.filter(|_| fresh).map(|began_ns| (began_ns, ahead))
+        let begun = self.walk.take().filter(|begun| begun.at.elapsed() < FRESH)?;
+        Some((begun.at_ns, begun.ahead))
     }
 }
 
@@ -134,7 +146,7 @@ mod tests {
         assert_eq!(ahead.root(), dir.path().canonicalize().unwrap());
         assert!(early.take().is_none(), "once");
         let (_dir, mut early) = begun();
-        early.walk.as_mut().unwrap().0 -= FRESH;
+        early.walk.as_mut().unwrap().at -= FRESH;
         assert!(early.take().is_none());
     }
 

@@ -11,6 +11,7 @@
 //! queued (not read yet), one buffer of a whole small file for each worker, and the nodes of
 //! the directories that are not finished.
 
+mod ahead;
 mod ancestry;
 mod builder;
 mod conductor;
@@ -63,7 +64,8 @@ pub fn run(repo: &Repository, options: &SnapshotOptions, progress: &dyn Progress
     run_begun(repo, options, Early::new(options)?, progress)
 }
 
-/// The same, of which something was done before there was a repository.
+/// The same, of which something was done before there was a repository: `early` was made of these `options`, and
+/// knows what they leave out.
 pub fn run_begun(
     repo: &Repository,
     options: &SnapshotOptions,

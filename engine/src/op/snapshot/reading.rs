@@ -28,7 +28,7 @@ use crate::repo::session::{Neighbours, Session};
 use crate::source::gates::Gates;
 use crate::source::sqlite::{SqliteMode, SqliteOptions, has_foreign_log};
 use crate::source::{
-    At, Names, Segment, SourceFile, Stat, is_sqlite_header, live_journals, marks_for, restat, shown,
+    At, Names, Segment, SourceFile, Stat, is_sqlite_header, live_journals, marks_for, node_of, restat, shown,
 };
 
 /// A file up to this size is read whole by one worker; a larger one goes through windows.
@@ -45,6 +45,8 @@ pub struct ToRead {
     pub compared: Compared,
     /// Why it was not captured, of a database.
     pub refused: Option<Refusal>,
+    /// Of a second look at its attributes.
+    pub problems: Vec<Problem>,
 }
 
 /// A file that was read, as far as it could be.
@@ -153,7 +155,7 @@ pub fn or_panicked<T>(task: impl FnOnce() -> Result<T>) -> Result<T> {
         .unwrap_or_else(|_| Err(Error::Internal("a worker panicked".into())))
 }
 
-/// Opens what the walk saw; a database is captured. `whole`: see [`database::source_of`]. `Err` holds the
+/// Opens what the walk saw, or the file that was put in its place since; a database is captured. `whole`: see [`database::source_of`]. `Err` holds the
 /// outcome of a file that is not read now.
 pub fn open(
     tools: &Tools<'_>,
@@ -162,8 +164,19 @@ pub fn open(
 ) -> std::result::Result<(ToRead, Source), Box<Outcome>> {
     let looked_ns = tools.session.repo().surroundings().clock.now_ns();
     let _pass = tools.gates.pass(&file.at, file.stat.device);
-    match SourceFile::open(&file.at, &file.stat) {
+    let opened = SourceFile::open(&file.at, &file.stat).or_else(|problem| {
+        let now = file.at.stat().ok().filter(|now| problem.kind == ProblemKind::Changed && now.is_file());
+        now.map_or(Err(problem), |now| SourceFile::open(&file.at, &now))
+    });
+    match opened {
+        Ok(source) if whole && source.size() > WHOLE_FILE_BYTES => Err(Outcome::postponed(file)),
         Ok(source) => {
+            let look = |stat: &Stat| (stat.identity(), stat.ctime);
+            if look(source.stat()) != look(&file.stat) {
+                let (node, problems) = node_of(&file.at, source.stat(), tools.names);
+                file.node = Node { marks: file.node.marks, ..node };
+                file.problems = problems;
+            }
             file.node.marks |= marks_for(source.stat(), looked_ns);
             restat(&mut file.node, source.stat(), tools.names);
             database::source_of(tools, file, source, whole)
@@ -195,7 +208,7 @@ pub fn close(
         Source::File(_) | Source::Stream(_) => CAPTURE_PLAIN,
     };
     node.seams = seams.filter(|_| complete);
-    problems.extend(live.into_iter().chain(refused));
+    problems.extend(file.problems.into_iter().chain(live).chain(refused));
     if !complete {
         node.marks |= MARK_INCOMPLETE | MARK_RECHECK;
     } else if let Some(change) = source.verify() {

@@ -63,8 +63,8 @@ pub fn reason_to_read(
     (!same || moved(at, stat)).then_some(JOURNAL_DIFFERS)
 }
 
-/// Is the main file another than at the look before that beside it? A log that was folded into it in between is gone, and what it held
-/// shows in the main file only.
+/// Is the main file another than at the look before that beside it? A log that was folded into it in between is
+/// gone, and what it held shows in the main file only.
 fn moved(at: &At, looked: &Stat) -> bool {
     at.stat().map_or(true, |now| {
         (now.identity(), now.size, now.mtime, now.ctime)

@@ -113,7 +113,8 @@ impl Conductor<'_> {
         }
         self.databases.await_file(at.path(), &self.options.sqlite);
         let size = stat.size;
-        let file = ToRead { before: known, at, stat, node, slot, compared, refused: None };
+        let file =
+            ToRead { before: known, at, stat, node, slot, compared, refused: None, problems: Vec::new() };
         if size > WHOLE_FILE_BYTES {
             // What came before in the walk goes first, so that neighbours stay neighbours.
             self.send_batch(hands, scope);

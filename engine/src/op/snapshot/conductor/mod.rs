@@ -1,6 +1,5 @@
 //! Takes what the walk meets, hands out work, and takes in results: one thread, all state its own.
 
-pub(super) mod ahead;
 mod files;
 mod stream;
 
@@ -11,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rayon::ThreadPool;
 
-use self::ahead::Ahead;
+use super::ahead::{Ahead, ROOM};
 use super::ancestry::Ancestry;
 use super::builder::Builder;
 use super::database::{Databases, Parked};
@@ -57,6 +56,7 @@ pub struct Conductor<'a> {
     ancestry: &'a Ancestry<'a>,
     progress: &'a dyn Progress,
     context: Arc<WalkContext>,
+    /// When the first file was looked at, if that was before this.
     began_ns: Option<i64>,
     /// A walk that began before there was a repository.
     begun: Option<Ahead>,
@@ -248,7 +248,7 @@ impl<'a> Conductor<'a> {
         let mut sieve = begun.is_some().then(Sieve::default);
         let walk = match begun {
             Some(begun) => begun,
-            None => Ahead::begin(root, context.clone(), ahead::ROOM)?,
+            None => Ahead::begin(root, context.clone(), ROOM)?,
         };
         walk.each(&context, |event| {
             self.progress.check()?;

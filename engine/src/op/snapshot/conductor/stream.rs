@@ -41,7 +41,8 @@ impl Conductor<'_> {
         let (familiar, trusted) = self.parent.familiar(known.as_ref(), hands.tools.cutter.params());
         let before = Before { node: known.as_ref(), familiar: &familiar, trusted };
         let slot = Slot::Root(path.clone());
-        let file = ToRead { before: None, at, stat, node, slot, compared, refused: None };
+        let file =
+            ToRead { before: None, at, stat, node, slot, compared, refused: None, problems: Vec::new() };
         let source = Source::Stream(Box::new(Stream::new(options.tap.clone(), path)));
         let number = self.next_large;
         self.next_large += 1;

@@ -146,20 +146,28 @@ impl Ahead {
         Ok(Self { root, queue, walker: Some(walker) })
     }
 
+    /// Waits until all is walked: for ever, if there is no room for it.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn wait(&self) {
+        let walking = |state: &mut State| !state.ended;
+        drop(self.queue.moved.wait_while(self.queue.lock(), walking));
+    }
+
     /// What is walked.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// Every event, in the walk's order, by the thread of the caller; the first error of `take` ends it. The walk is
-    /// over then. `context` is that for what is looked at again.
+    /// over then. What is looked at again is so in `context`.
     pub fn each(mut self, context: &WalkContext, mut take: impl FnMut(Event) -> Result<()>) -> Result<()> {
         self.queue.change(|state| state.room = ROOM);
         let taken = std::iter::from_fn(|| self.queue.take()).try_for_each(|run| {
             let since = run.since;
             run.events.into_iter().try_for_each(|event| match event {
                 Event::Item { at, stat, .. } if since.elapsed() >= FRESH => {
-                    Walk::again(at, &stat, context).try_for_each(&mut take)
+                    let is_root = at.path() == self.root;
+                    Walk::again(at, &stat, is_root, context).try_for_each(&mut take)
                 }
                 event => take(event),
             })
@@ -178,11 +186,10 @@ fn run_ahead(walk: impl Iterator<Item = Event>, queue: &Queue) {
     let mut run = Run::begin();
     for event in walk {
         run.push(event);
-        if run.is_full() && !queue.put(std::mem::replace(&mut run, Run::begin())) {
-            return;
-        }
-        if run.events.is_empty() {
-            // It may have waited for room.
+        if run.is_full() {
+            if !queue.put(run) {
+                return;
+            }
             run = Run::begin();
         }
     }
@@ -256,7 +263,7 @@ mod tests {
         let context = Arc::new(context(Arc::new(SystemClock)));
         let met = |late: bool| {
             let ahead = Ahead::begin(&top, context.clone(), 1000).unwrap();
-            drop(ahead.queue.moved.wait_while(ahead.queue.lock(), |state| !state.ended));
+            ahead.wait();
             write("new", if late { "yet another one" } else { "another" });
             std::fs::rename(top.join("new"), top.join("replaced")).unwrap();
             let _ = std::fs::remove_file(top.join("gone"));
