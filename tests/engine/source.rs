@@ -154,15 +154,18 @@ fn a_file_alone_is_a_root_and_so_is_nothing() {
 #[test]
 fn what_vanishes_between_listing_and_looking_is_a_problem() {
     let (_dir, top) = temp();
-    for name in ["a", "b", "c"] {
+    for name in ["a", "b", "b.tmp", "c"] {
         put(&top.join(name), b"");
     }
     fs::create_dir(top.join("d")).unwrap();
-    let context = plain();
+    let exclude = ExcludeOptions { patterns: vec!["*.tmp".into()], ..ExcludeOptions::default() };
+    let context = context(&exclude);
     let mut walk = Walk::new(&top, &context);
     assert!(matches!(walk.next(), Some(Event::EnterDir { .. })));
     fs::remove_file(top.join("b")).unwrap();
+    fs::remove_file(top.join("b.tmp")).unwrap();
     fs::remove_dir(top.join("d")).unwrap();
+    // What was left out anyway is none.
     assert_eq!(lines(&top, walk), ["a", "! Vanished /b", "c", "! Vanished /d", "- ."]);
 }
 

@@ -144,6 +144,10 @@ impl<'a> Walk<'a> {
         let looked_ns = self.context.clock.now_ns();
         let stat = match at.stat() {
             Ok(stat) => stat,
+            // Nobody wanted it: programs that save by renaming have such files, for a moment.
+            Err(e) if !is_root && is_gone(&e) && self.context.exclude.hides(at.path(), at.path(), false) => {
+                return;
+            }
             Err(e) => return self.lost(&at, &e),
         };
         if self.context.taken.contains(at.path()) {
