@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Prints a table: GB/s of what the stage works on, and its seconds for the model. A stage runs over one chunk again and
-//! again, as the pipeline does while a chunk is in the cache; copies out of memory and files go through more than caches hold,
+//! again, as the pipeline does while a chunk is in the cache; files go through more than caches hold,
 //! and what is written stays for a round (a second's writing, a gigabyte or two).
 //! Medians of several rounds, stages in turn.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
@@ -47,14 +47,7 @@ struct Stage {
 }
 
 const STAGES: [Stage; 13] = [
-    stage("copy in memory", Share::Plain, true, false, |_| {
-        let (from, mut to, mut at) = (vec![7u8; LARGE], vec![1u8; CHUNK], 0);
-        Box::new(move || {
-            at = (at + CHUNK) % (LARGE - CHUNK);
-            to.copy_from_slice(black_box(&from[at..at + CHUNK]));
-            CHUNK
-        })
-    }),
+    stage("read a file that is in memory", Share::Plain, true, false, |dir| read(dir, 4 << 20)),
     stage("search for cuts, minimum skipped", Share::Plain, true, false, |_| {
         let cutter = Cutter::new(&[9; 32], 1, CutParams::default()).expect("valid parameters");
         let data = weights(8 << 20, 2);
@@ -133,18 +126,7 @@ const STAGES: [Stage; 13] = [
         })
     }),
     stage("write packs into new files", Share::Stored, true, false, |dir| write(dir, 16 << 20)),
-    stage("read packs that are in memory", Share::Stored, false, true, |dir| {
-        let mut file = tempfile::tempfile_in(dir).expect("a temporary file");
-        file.write_all(&vec![7; LARGE]).expect("room for it");
-        let mut out = vec![0; CHUNK];
-        Box::new(move || {
-            if file.read_exact(&mut out).is_err() {
-                file.seek(SeekFrom::Start(0)).expect("a file has a beginning");
-                return 0;
-            }
-            CHUNK
-        })
-    }),
+    stage("read packs that are in memory", Share::Stored, false, true, |dir| read(dir, CHUNK)),
     stage("write chunks into new files", Share::Plain, false, true, |dir| write(dir, CHUNK)),
 ];
 
@@ -177,6 +159,20 @@ fn write(dir: &Path, len: usize) -> Box<dyn FnMut() -> usize> {
         left -= 1;
         let file: &mut std::fs::File = files.last_mut().expect("the one just made");
         file.write_all(black_box(&data)).expect("room for it");
+        len
+    })
+}
+
+/// Pieces of `len` out of a file that is larger than caches are.
+fn read(dir: &Path, len: usize) -> Box<dyn FnMut() -> usize> {
+    let mut file = tempfile::tempfile_in(dir).expect("a temporary file");
+    file.write_all(&vec![7; LARGE]).expect("room for it");
+    let mut out = vec![0; len];
+    Box::new(move || {
+        if file.read_exact(&mut out).is_err() {
+            file.seek(SeekFrom::Start(0)).expect("a file has a beginning");
+            return 0;
+        }
         len
     })
 }

@@ -16,6 +16,7 @@ mod gentle;
 pub mod heap;
 mod hint;
 mod json;
+pub mod large_pages;
 mod logs;
 mod meter;
 mod output;

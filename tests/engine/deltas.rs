@@ -36,7 +36,12 @@ fn temp() -> (tempfile::TempDir, PathBuf) {
 
 /// A model whose numbers are spread as weights are: signs and low bits at random, few exponents.
 fn model(seed: u64) -> Vec<Tensor> {
-    let mut tensors = transformer(seed, 2, 256, 2000);
+    sized(seed, (2, 2000))
+}
+
+/// The same with so many layers and words.
+fn sized(seed: u64, (layers, words): (u64, u64)) -> Vec<Tensor> {
+    let mut tensors = transformer(seed, layers, 256, words);
     for data in tensors.iter_mut().map(|t| &mut t.data) {
         for element in data.chunks_exact_mut(2) {
             element[1] = (element[1] & 0x80) | 0x3c | (element[1] & 0x01);
@@ -222,9 +227,19 @@ fn of_several_candidates_the_nearest_serves() {
 /// names, types and shapes. Each week comes under a new name.
 #[test]
 fn of_two_fine_tunes_the_nearer_serves() {
+    of_two_fine_tunes((2, 2000), 1..3);
+}
+
+/// The same where what is frozen fills the first windows.
+#[test]
+fn fine_tunes_are_told_apart_behind_the_first_windows() {
+    of_two_fine_tunes((20, 33_000), 1..2);
+}
+
+fn of_two_fine_tunes(size: (u64, u64), weeks: std::ops::Range<u64>) {
     let (_dir, top) = temp();
     let place = Place::new(&middle());
-    let base = model(11);
+    let base = sized(11, size);
     let total = len(&base);
     let frozen = |week: u64, from: &[Tensor]| {
         let mut new = trained(from, week);
@@ -233,7 +248,7 @@ fn of_two_fine_tunes_the_nearer_serves() {
     };
     // Far enough apart that a difference to the other one is no use.
     let part = |seed: u64| {
-        let mut tune = model(seed);
+        let mut tune = sized(seed, size);
         tune[0] = base[0].clone();
         tune
     };
@@ -243,7 +258,7 @@ fn of_two_fine_tunes_the_nearer_serves() {
         put(top.join(name).join("model.safetensors"), &file(tune, ""));
     }
     taken(&place, &of(&top), &top);
-    for week in 1..3 {
+    for week in weeks {
         for n in [1, 0] {
             tunes[n] = frozen(week * 10 + n as u64, &tunes[n]);
             put(top.join(format!("{week}-{n}")).join("model.safetensors"), &file(&tunes[n], ""));

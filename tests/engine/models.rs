@@ -201,6 +201,23 @@ fn the_seam_table_says_where_tensors_are() {
     assert!(named("other.safetensors").iter().all(|n| n.seams.is_none()), "a name is not looked at");
 }
 
+/// Longer than what one thread reads at a time, up to the longest that is looked at.
+#[test]
+fn long_headers_are_read_whole() {
+    let (_dir, top) = temp();
+    let place = Place::new(&middle());
+    let tensors = model();
+    let path = top.join("model.safetensors");
+    let least = header(&tensors, "").len();
+    for (len, seen) in [(3 << 20, true), (5 << 20, true), (16 << 20, true), ((16 << 20) + 8, false)] {
+        put(&path, &file(&tensors, &"n".repeat(len - least)));
+        assert_eq!(header(&tensors, &"n".repeat(len - least)).len(), len);
+        let node = node(&place, &whole(&place, &top), &path);
+        let names = table(&place, &node).map(|table| table.seams.len());
+        assert_eq!(names, seen.then_some(tensors.len()), "{len}");
+    }
+}
+
 #[test]
 fn a_tensor_is_cut_alike_in_a_small_and_in_a_large_file() {
     let (_dir, top) = temp();

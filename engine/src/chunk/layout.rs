@@ -31,7 +31,7 @@ pub const MAX_DIMENSIONS: usize = 64;
 const MAX_WEIGHT: usize = 14 << 20;
 
 /// Enough to tell what a file may be.
-const MAGIC_BYTES: usize = 16;
+pub const MAGIC_BYTES: usize = 16;
 
 /// A region for every so many bytes of a file, besides [`FEW`]: with what lies between it takes some 220 bytes in lists
 /// and records.
@@ -99,7 +99,16 @@ pub struct Model {
     pub regions: Vec<Region>,
 }
 
-/// The model that a file of `size` bytes is, which begins with `first`: all of it, or [`MAX_HEADER_BYTES`].
+/// How much of the front of a file that begins with `magic` ([`MAGIC_BYTES`]) tells its layout, if it may be a model at all;
+/// beyond [`MAX_HEADER_BYTES`] nothing does.
+pub fn header_bytes(magic: &[u8]) -> Option<u64> {
+    match Format::of(magic)? {
+        Format::Safetensors => safetensors::header_len(magic),
+        _ => Some(MAX_HEADER_BYTES as u64),
+    }
+}
+
+/// The model that a file of `size` bytes is, which begins with `first`: all of it, or [`header_bytes`] of it.
 /// `content` is the file, for what a format keeps at its end. `None`: there is nothing to see, and the
 /// bytes alone decide.
 pub fn find(first: &[u8], content: &dyn ReadAt, size: u64, params: &CutParams) -> Option<Model> {
@@ -122,13 +131,9 @@ pub fn look(content: &dyn ReadAt, size: u64, params: &CutParams) -> Result<Optio
     let mut first = vec![0; MAGIC_BYTES];
     let got = content.read_at(0, &mut first)?;
     first.truncate(got);
-    let len = match Format::of(&first) {
-        None => return Ok(None),
-        Some(Format::Safetensors) => safetensors::header_len(&first).unwrap_or(u64::MAX),
-        Some(_) => MAX_HEADER_BYTES as u64,
-    };
+    let len = header_bytes(&first).and_then(|len| usize::try_from(len.min(size)).ok());
     // A longer header than any that is looked at.
-    let Some(len) = usize::try_from(len.min(size)).ok().filter(|len| *len <= MAX_HEADER_BYTES) else {
+    let Some(len) = len.filter(|len| *len <= MAX_HEADER_BYTES) else {
         return Ok(None);
     };
     first.resize(len, 0);

@@ -14,6 +14,7 @@ use std::sync::{Mutex, OnceLock};
 use super::elements::{grid_of, hint_of};
 use super::kin::{Kin, OLDER, Version, total};
 use super::parent::ParentSnapshot;
+use crate::chunk::ReadAt;
 use crate::codec;
 use crate::format::delta::stretch;
 use crate::format::seams::Seam;
@@ -128,13 +129,14 @@ impl<'a> Ancestry<'a> {
     }
 
     /// What the file at `path` may be stored as the difference to: `before` is what the parent has in its
-    /// place, `seams` are its tensors, `first` its first bytes.
+    /// place, `seams` are its tensors, and `at_hand` bytes of its `content` can be read.
     pub fn kin(
         &'a self,
         path: &[u8],
         before: Option<&Node>,
         seams: &[Seam],
-        first: &[u8],
+        content: &dyn ReadAt,
+        at_hand: u64,
     ) -> Option<Kin<'a>> {
         let own = before.filter(|node| self.named.is_none() && node.kind == NodeKind::File);
         if let Some(node) = own
@@ -155,7 +157,7 @@ impl<'a> Ancestry<'a> {
         let Candidate { origin, version, .. } = match best.len() {
             0 => return None,
             1 => best.pop()?,
-            _ => self.nearest(best, seams, first)?,
+            _ => self.nearest(best, seams, content, at_hand)?,
         };
         Some(Kin::new(self, seams.to_vec(), version, origin))
     }
@@ -188,23 +190,33 @@ impl<'a> Ancestry<'a> {
     }
 
     /// The one to which a sample of the file is the shortest difference.
-    fn nearest(&self, candidates: Vec<Candidate>, seams: &[Seam], first: &[u8]) -> Option<Candidate> {
+    fn nearest(
+        &self,
+        candidates: Vec<Candidate>,
+        seams: &[Seam],
+        content: &dyn ReadAt,
+        at_hand: u64,
+    ) -> Option<Candidate> {
         // One at a time: each reads a few megabytes.
         let _one = self.compared.lock().unwrap_or_else(|e| e.into_inner());
-        let pieces = sample(&candidates, seams, first.len() as u64);
+        let mut pieces = Vec::new();
+        for (seam, within, len) in sample(&candidates, seams, at_hand) {
+            let mut plain = vec![0; usize::try_from(len).ok()?];
+            if content.read_exact_at(seam.offset + within, &mut plain).is_ok_and(|whole| whole) {
+                pieces.push((seam, within, plain));
+            }
+        }
         let mut out = Vec::new();
         let mut cost = |version: &Version| -> usize {
-            let cost = |(seam, within, len): &(&Seam, u64, u64)| -> Option<usize> {
-                let start = usize::try_from(seam.offset + within).ok()?;
-                let plain = first.get(start..)?.get(..usize::try_from(*len).ok()?)?;
+            let cost = |(seam, within, plain): &(&Seam, u64, Vec<u8>)| -> usize {
                 let hint = hint_of(seam, *within);
-                let old = self.bytes_of(version, seam, *within, *len);
+                let old = self.bytes_of(version, seam, *within, plain.len() as u64);
                 match old.and_then(|old| codec::encode_delta(plain, &[&old], hint, &mut out)) {
-                    Some(_) => Some(out.len()),
-                    None => Some(plain.len()),
+                    Some(_) => out.len(),
+                    None => plain.len(),
                 }
             };
-            pieces.iter().filter_map(cost).sum()
+            pieces.iter().map(cost).sum()
         };
         let costs: Vec<usize> = candidates.iter().map(|candidate| cost(&candidate.version)).collect();
         // Among equals the first: most in common, then the likeliest place.
@@ -365,7 +377,7 @@ impl<'a> Ancestry<'a> {
     }
 }
 
-/// Pieces of tensors that all candidates have, spread over the first `at_hand` bytes of a file: each a tensor,
+/// Pieces of tensors that all candidates have, spread over the first `at_hand` bytes of a file, all of it but for a stream: each a tensor,
 /// where in it, and how long.
 fn sample<'s>(candidates: &[Candidate], seams: &'s [Seam], at_hand: u64) -> Vec<(&'s Seam, u64, u64)> {
     let begin = seams.iter().map(|seam| seam.offset).min().unwrap_or(0);

@@ -12,10 +12,10 @@ use super::ancestry::Ancestry;
 use super::builder::Slot;
 use super::database::{self, Refusal, Source};
 use super::elements::hint_at;
-use super::kin::LEAST_BYTES;
+use super::kin::{Kin, LEAST_BYTES};
 use super::seams::Layout;
 use super::tally::Compared;
-use crate::chunk::{Ahead, Cutter};
+use crate::chunk::{Ahead, Cutter, ReadAt};
 use crate::error::{Error, Problem, ProblemKind, Result};
 use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::{
@@ -102,7 +102,7 @@ pub struct Tools<'a> {
     pub progress: &'a dyn Progress,
 }
 
-impl Tools<'_> {
+impl<'a> Tools<'a> {
     /// As [`Source::read_at`], when it is this file's turn and as fast as allowed.
     pub fn read_at(
         &self,
@@ -135,16 +135,44 @@ impl Tools<'_> {
         moved.is_ok()
     }
 
-    /// How a file is laid out that begins with `first`, all of it or [`super::seams::ENOUGH_BYTES`].
+    /// How a file is laid out that begins with `first`: all of it, or what tells ([`layout::header_bytes`]).
     pub fn layout(&self, at: &At, source: &Source, first: &[u8]) -> Result<Layout> {
+        self.with_content(at, source, first, |content| {
+            Layout::of(first, content, source.size(), self.cutter.params(), self.session)
+        })
+    }
+
+    /// What of older versions a file laid out like that is stored against; `before` is what the parent has in its place.
+    pub fn kin(
+        &self,
+        at: &At,
+        source: &Source,
+        before: Option<&Node>,
+        layout: &Layout,
+        first: &[u8],
+    ) -> Option<Kin<'a>> {
+        let path = at.path().as_os_str().as_bytes();
+        let at_hand = if source.is_stream() { first.len() as u64 } else { source.size() };
+        self.with_content(at, source, first, |content| {
+            self.ancestry.kin(path, before, &layout.seams, content, at_hand)
+        })
+    }
+
+    /// The content of a file of which the beginning is in memory.
+    fn with_content<T>(
+        &self,
+        at: &At,
+        source: &Source,
+        first: &[u8],
+        look: impl FnOnce(&dyn ReadAt) -> T,
+    ) -> T {
         let rest = |offset: u64, out: &mut [u8]| match source {
             // Read once, from front to end.
             Source::Stream(_) => 0,
             // What keeps it from being read here is said when it is read to be stored.
             _ => self.read_at(at, source, offset, out).unwrap_or(0),
         };
-        let content = Ahead { first, rest: &rest };
-        Layout::of(first, &content, source.size(), self.cutter.params(), self.session)
+        look(&Ahead { first, rest: &rest })
     }
 }
 
@@ -324,8 +352,7 @@ fn read_whole(
             layout = tools.layout(&file.at, &source, data)?;
         }
         if offset == 0 && data.len() >= LEAST_BYTES {
-            let path = file.at.path().as_os_str().as_bytes();
-            kin = tools.ancestry.kin(path, file.before.as_ref(), &layout.seams, data);
+            kin = tools.kin(&file.at, &source, file.before.as_ref(), &layout, data);
         }
         let regions = layout.within(offset, got as u64);
         let mut start = 0;

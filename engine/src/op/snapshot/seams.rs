@@ -7,7 +7,7 @@
 //! first stretch of data has none (a hole is zeros, which no header holds). A hole ends a region; what of it lies behind the hole is a
 //! region of its own.
 
-use crate::chunk::layout::{self, MAX_HEADER_BYTES};
+use crate::chunk::layout;
 use crate::chunk::{CutParams, Opaque, ReadAt, Region, check_regions, regions_within};
 use crate::error::Result;
 use crate::format::seams::Seam;
@@ -17,9 +17,6 @@ use crate::id::{BlobId, BlobKind};
 use crate::repo::reader::Reader;
 use crate::repo::seams::{format_of, table_from, table_of};
 use crate::repo::session::Session;
-
-/// So many leading bytes are enough to tell the layout of any file.
-pub const ENOUGH_BYTES: usize = MAX_HEADER_BYTES;
 
 /// Regions of a file, and the blob that says what they are.
 #[derive(Debug, Default)]
@@ -32,8 +29,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Of a file of `size` bytes that begins with `first`: all of it, or [`ENOUGH_BYTES`]; `content` is the
-    /// file. Stores the seam table.
+    /// Of a file of `size` bytes that begins with `first`: all of it, or [`layout::header_bytes`]; `content`
+    /// is the file. Stores the seam table.
     pub fn of(
         first: &[u8],
         content: &dyn ReadAt,

@@ -2,8 +2,8 @@
 //! parallel with exactly the sequential cut points, and its chunks are hashed, looked up, encoded, sealed and checked by all
 //! workers, while the next window is being filled.
 //!
-//! Memory: [`windows::AT_A_TIME`] windows of [`WINDOW_BYTES`] and a largest chunk each, however long the
-//! file is; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
+//! Memory: [`windows::AT_A_TIME`] windows of [`ALONE_BYTES`] and a largest chunk each (of [`WINDOW_BYTES`] where many cut), however long the
+//! file is; one of them holds the header of a model; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
 //! tensor, and while its header is made into a seam table up to 90 MiB at the limits of
 //! [`crate::chunk::safetensors`], 130 MiB at those of [`crate::chunk::torch`] (2 MiB for a thousand tensors); what [`super::kin`] keeps of older
 //! versions, and the bases that workers read. The one thread that reads
@@ -15,7 +15,6 @@ mod skip;
 mod windows;
 
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -26,7 +25,8 @@ use super::elements::hint_at;
 use super::familiar::Familiar;
 use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
-use super::seams::{ENOUGH_BYTES, Layout};
+use super::seams::Layout;
+use crate::chunk::layout::{self, MAGIC_BYTES, MAX_HEADER_BYTES};
 use crate::error::{Error, Problem, Result};
 use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::Node;
@@ -38,14 +38,14 @@ use paged::{Paged, Results};
 use windows::Window;
 pub use windows::Windows;
 
-/// New bytes of a window: of the first, and of one that many cut.
+/// New bytes of a window that many cut; most of the first, which holds the header of a model.
 const WINDOW_BYTES: usize = 16 << 20;
-/// New bytes of a window that one thread cuts while it is still in the cache.
-const LATER_BYTES: usize = 4 << 20;
+/// New bytes of a window that one thread cuts while it is still in the cache: for the first, the workers wait.
+const ALONE_BYTES: usize = 4 << 20;
 /// Chunks of a task, unless it is one.
 const TASK_BYTES: usize = 128 << 10;
 /// The layout of a file is told by its first window.
-const _: () = assert!(WINDOW_BYTES >= ENOUGH_BYTES);
+const _: () = assert!(WINDOW_BYTES >= MAX_HEADER_BYTES);
 /// For so many workers, the thread that reads cuts as well: it is faster than they are with what it gives them, and a window
 /// that many cut is cut in part twice.
 const CUT_ALONE_THREADS: usize = 4;
@@ -210,7 +210,11 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             }
             let left = len - start - held as u64;
             let is_first = offset == 0 && start == 0 && held == 0;
-            let most = if alone && !is_first { LATER_BYTES } else { WINDOW_BYTES };
+            let most = match (alone, is_first) {
+                (false, _) => WINDOW_BYTES,
+                (true, true) => header_bytes(&large.source).clamp(ALONE_BYTES, WINDOW_BYTES),
+                (true, false) => ALONE_BYTES,
+            };
             let fresh = usize::try_from(left.min(most as u64)).unwrap_or(most);
             let buffer = window.room(held + fresh);
             let from = offset + start + held as u64;
@@ -244,8 +248,9 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                 }
                 large.layout = self.tools.layout(&large.file.at, &large.source, &buffer[..fresh])?;
                 regions = large.layout.within(offset, len);
-                let (path, seams) = (large.file.at.path().as_os_str().as_bytes(), &large.layout.seams);
-                *kin = self.tools.ancestry.kin(path, before.node, seams, &buffer[..fresh]).map(Arc::new);
+                let first = &buffer[..fresh];
+                let found = self.tools.kin(&large.file.at, &large.source, before.node, &large.layout, first);
+                *kin = found.map(Arc::new);
             }
             let filled = held + fresh;
             self.count(large, &mut counted, start + filled as u64);
@@ -335,6 +340,13 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             });
         }
     }
+}
+
+/// So much of the front tells how the file is laid out.
+fn header_bytes(source: &Source) -> usize {
+    let magic = source.first::<MAGIC_BYTES>(MAGIC_BYTES as u64);
+    let len = magic.and_then(|magic| layout::header_bytes(&magic));
+    len.map_or(0, |len| usize::try_from(len).unwrap_or(usize::MAX))
 }
 
 /// Chunks as tasks for the pool: neighbours together while they are short. A file of a hundred

@@ -5,6 +5,10 @@ use std::sync::{Arc, Condvar, Mutex};
 /// Windows at a time.
 pub const AT_A_TIME: usize = 3;
 
+/// Room that a buffer has from the first, mostly enough for ever: what is not touched costs nothing, and one that grows
+/// step by step is moved.
+const ROOM_BYTES: usize = 8 << 20;
+
 /// Buffers that windows are read into; taking one waits until one is free.
 pub struct Windows {
     free: Mutex<(Vec<Vec<u8>>, usize)>,
@@ -46,7 +50,9 @@ impl Drop for Window {
 impl Window {
     /// Room for `len` bytes, without clearing what will be overwritten.
     pub fn room(&mut self, len: usize) -> &mut [u8] {
-        if self.bytes.len() < len {
+        if self.bytes.is_empty() {
+            self.bytes = vec![0; len.max(ROOM_BYTES)];
+        } else if self.bytes.len() < len {
             self.bytes.resize(len, 0);
         }
         &mut self.bytes[..len]
