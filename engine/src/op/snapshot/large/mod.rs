@@ -342,8 +342,11 @@ impl<'t, 'a> LargeReader<'t, 'a> {
     }
 }
 
-/// So much of the front tells how the file is laid out.
+/// So much of the front tells how the file is laid out. Of a stream it is told where it ends in the first window.
 fn header_bytes(source: &Source) -> usize {
+    if source.is_stream() {
+        return WINDOW_BYTES;
+    }
     let magic = source.first::<MAGIC_BYTES>(MAGIC_BYTES as u64);
     let len = magic.and_then(|magic| layout::header_bytes(&magic));
     len.map_or(0, |len| usize::try_from(len).unwrap_or(usize::MAX))
