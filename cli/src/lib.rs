@@ -16,7 +16,6 @@ mod gentle;
 pub mod heap;
 mod hint;
 mod json;
-pub mod large_pages;
 mod logs;
 mod meter;
 mod output;

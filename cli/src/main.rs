@@ -2,11 +2,6 @@
 
 use std::process::ExitCode;
 
-use ballast_cli::large_pages::LargePages;
-
-#[global_allocator]
-static HEAP: LargePages = LargePages;
-
 fn main() -> ExitCode {
     ballast_cli::heap::share();
     let mut io = ballast_cli::Io::system();
