@@ -6,7 +6,7 @@
 //!
 //! By windows of [`WINDOW_BYTES`]: before a window is read it is looked at, and those after it as
 //! well, since the system reads ahead; once the reader has moved on, what was not there before is given
-//! back. A page that another process maps meanwhile is kept by the system. Where it cannot be told what
+//! back. What is read out of turn ([`Passing::aside`]) is looked at and given back by itself. A page that another process maps meanwhile is kept by the system. Where it cannot be told what
 //! is in memory (somebody else's file, no such call), all counts as being there. Memory: the ranges of
 //! a few windows.
 //!
@@ -57,6 +57,15 @@ impl Passing {
             self.done = entry.key() + 1;
             give_back(file, entry.remove());
         }
+    }
+
+    /// Reads bytes of `range` out of turn, by `read` and not through a mapping: the pass goes on as if nothing had been read.
+    pub fn aside<T>(file: &File, size: u64, range: Range<u64>, read: impl FnOnce() -> T) -> T {
+        let mut looked = Self::default();
+        looked.before(file, size, range);
+        let made = read();
+        looked.finish(file);
+        made
     }
 
     /// To be called at the end, when nothing of the file is mapped any more.
@@ -221,6 +230,45 @@ mod tests {
             at = end;
         }
         passing.finish(file);
+    }
+
+    /// The same, with looks ahead and back on the way.
+    fn pass_with_looks(file: &File, len: u64) {
+        let mut passing = Passing::default();
+        let step = 5 * MIB + 17;
+        for (number, at) in (0..len).step_by(usize::try_from(step).unwrap()).enumerate() {
+            let end = (at + step).min(len);
+            passing.before(file, len, at..end);
+            read(file, at..end);
+            passing.after(file, end);
+            let eighths = (1..8).map(|n| len / 8 * n).filter(|_| number < 2);
+            for from in eighths {
+                let piece = from..from + 48 * 1024;
+                Passing::aside(file, len, piece.clone(), || read(file, piece));
+            }
+        }
+        passing.finish(file);
+    }
+
+    #[test]
+    fn what_is_read_out_of_turn_is_not_there_afterwards_and_hides_nothing() {
+        let len = 90 * MIB + 5000;
+        one_of_ten(len, |file| {
+            pass_with_looks(file, len);
+            same("bytes left in memory", len.saturating_sub(bytes(&absent(file, 0..len))), 0)
+        });
+    }
+
+    #[test]
+    fn what_is_read_out_of_turn_and_was_in_memory_stays() {
+        let len = 24 * MIB;
+        one_of_ten(len, |file| {
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+            read(file, 9 * MIB..10 * MIB);
+            let before = absent(file, 0..len);
+            Passing::aside(file, len, 8 * MIB..12 * MIB, || read(file, 8 * MIB..12 * MIB));
+            same("what is not in memory", absent(file, 0..len), before)
+        });
     }
 
     /// The system takes pages away, and holds some to do so, whenever it likes, under the test's eyes too: what is

@@ -31,7 +31,7 @@ pub const MAX_DIMENSIONS: usize = 64;
 const MAX_WEIGHT: usize = 14 << 20;
 
 /// Enough to tell what a file may be.
-pub const MAGIC_BYTES: usize = 16;
+const MAGIC_BYTES: usize = 16;
 
 /// A region for every so many bytes of a file, besides [`FEW`]: with what lies between it takes some 220 bytes in lists
 /// and records.
@@ -99,12 +99,13 @@ pub struct Model {
     pub regions: Vec<Region>,
 }
 
-/// How much of the front of a file that begins with `magic` ([`MAGIC_BYTES`]) tells its layout, if it may be a model at all;
+/// How much of the front of a file that begins with `first` (16 bytes are enough) tells its layout, if it may be a model at all;
 /// beyond [`MAX_HEADER_BYTES`] nothing does.
-pub fn header_bytes(magic: &[u8]) -> Option<u64> {
-    match Format::of(magic)? {
-        Format::Safetensors => safetensors::header_len(magic),
-        _ => Some(MAX_HEADER_BYTES as u64),
+pub fn header_bytes(first: &[u8]) -> Option<u64> {
+    match Format::of(first)? {
+        Format::Safetensors => safetensors::header_len(first),
+        Format::Npy => Some(npy::FRONT_BYTES),
+        Format::Torch | Format::Gguf => Some(MAX_HEADER_BYTES as u64),
     }
 }
 

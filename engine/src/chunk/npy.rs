@@ -8,6 +8,8 @@ use super::safetensors::Dtype;
 pub const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header: NumPy itself refuses longer ones.
 const MAX_HEADER_BYTES: usize = 10_000;
+/// First bytes, version, length and header at most.
+pub const FRONT_BYTES: u64 = (MAGIC.len() + 2 + 4 + MAX_HEADER_BYTES) as u64;
 /// What its one seam is called.
 const NAME: &str = "array";
 

@@ -177,6 +177,19 @@ impl SourceFile {
         read
     }
 
+    /// As [`SourceFile::read_at`], of bytes out of turn: whoever reads from front to back is not disturbed.
+    pub fn look_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, Problem> {
+        let left = usize::try_from(self.stat.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let wanted = out.len().min(left);
+        let mut read = || self.read_plainly(offset, &mut out[..wanted]);
+        match &self.passing {
+            Some(_) if wanted > 0 => {
+                Passing::aside(&self.file, self.stat.size, offset..offset + wanted as u64, read)
+            }
+            _ => read(),
+        }
+    }
+
     /// What `read` makes of a stretch that it reads in any order, by any threads: it is given what fills a buffer from
     /// an offset within it. By plain reads: a mapping moves along with one reader.
     pub fn over<T>(
@@ -208,6 +221,12 @@ impl SourceFile {
             let now = Stat::of(&**self.file).map_err(|e| self.unreadable(offset, &e))?;
             return if now.size < offset + wanted as u64 { Err(self.shrank()) } else { Ok(wanted) };
         }
+        self.read_plainly(offset, out)
+    }
+
+    /// As [`SourceFile::read_now`], without a mapping.
+    fn read_plainly(&self, offset: u64, out: &mut [u8]) -> Result<usize, Problem> {
+        let wanted = out.len();
         match self.file.read_exact_at(out, offset) {
             Ok(()) => Ok(wanted),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(self.shrank()),
@@ -315,6 +334,26 @@ mod tests {
         assert!(out == bytes);
         file.as_file().set_len(4 << 20).unwrap();
         assert_eq!(source.read_at(0, &mut out).unwrap_err().kind, ProblemKind::Changed);
+    }
+
+    #[test]
+    fn a_look_out_of_turn_reads_the_same_and_leaves_the_pass_alone() {
+        install_sigbus_guard().unwrap();
+        let bytes: Vec<u8> = (0..5 << 20).map(|i| u8::try_from(i % 249).unwrap()).collect();
+        let file = file(&bytes);
+        let source = open(file.path()).unwrap();
+        let pass = || source.passing.as_ref().map(|passing| format!("{:?}", locked(passing)));
+        let before = pass();
+        let mut out = vec![0; 9000];
+        for (offset, len) in
+            [(4 << 20, 9000), (17, 9000), (bytes.len() - 5, 5), (bytes.len(), 0), (usize::MAX, 0)]
+        {
+            assert_eq!(source.look_at(offset as u64, &mut out).unwrap(), len);
+            assert!(len == 0 || out[..len] == bytes[offset..offset + len]);
+        }
+        assert_eq!(pass(), before);
+        file.as_file().set_len(4 << 20).unwrap();
+        assert_eq!(source.look_at(4 << 20, &mut out).unwrap_err().kind, ProblemKind::Changed);
     }
 
     #[test]

@@ -34,7 +34,7 @@ const MAX_SEARCHED: usize = 8;
 const MAX_DIRECTORIES: usize = 200_000;
 /// Files compared on a sample.
 const MAX_COMPARED: usize = 8;
-/// Pieces of the sample, spread over what is at hand: some layers are frozen in training, and some rows
+/// Pieces of the sample, spread over the file, of a pipe over what is at hand: some layers are frozen in training, and some rows
 /// of a vocabulary never occur.
 const SAMPLE_PIECES: u64 = 4;
 /// Bytes of a piece.
@@ -197,8 +197,6 @@ impl<'a> Ancestry<'a> {
         content: &dyn ReadAt,
         at_hand: u64,
     ) -> Option<Candidate> {
-        // One at a time: each reads a few megabytes.
-        let _one = self.compared.lock().unwrap_or_else(|e| e.into_inner());
         let mut pieces = Vec::new();
         for (seam, within, len) in sample(&candidates, seams, at_hand) {
             let mut plain = vec![0; usize::try_from(len).ok()?];
@@ -206,6 +204,8 @@ impl<'a> Ancestry<'a> {
                 pieces.push((seam, within, plain));
             }
         }
+        // One at a time: each reads a few megabytes of older versions. Nobody waits for another one's file.
+        let _one = self.compared.lock().unwrap_or_else(|e| e.into_inner());
         let mut out = Vec::new();
         let mut cost = |version: &Version| -> usize {
             let cost = |(seam, within, plain): &(&Seam, u64, Vec<u8>)| -> usize {

@@ -68,6 +68,15 @@ impl Source {
         }
     }
 
+    /// As [`Source::read_at`], of bytes out of turn; none of a stream, which is read once, from front to end.
+    pub fn look_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, Problem> {
+        match self {
+            Self::File(file) => file.look_at(offset, out),
+            Self::Image(image) => image.read_at(offset, out),
+            Self::Stream(_) => Ok(0),
+        }
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         match self {

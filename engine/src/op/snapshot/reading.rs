@@ -166,11 +166,13 @@ impl<'a> Tools<'a> {
         first: &[u8],
         look: impl FnOnce(&dyn ReadAt) -> T,
     ) -> T {
-        let rest = |offset: u64, out: &mut [u8]| match source {
-            // Read once, from front to end.
-            Source::Stream(_) => 0,
+        let rest = |offset: u64, out: &mut [u8]| {
+            let _pass = source.device().map(|device| self.gates.pass(at, device));
+            let read = limit::by_pieces(self.read_limit, out.len(), |range| {
+                source.look_at(offset + range.start as u64, &mut out[range])
+            });
             // What keeps it from being read here is said when it is read to be stored.
-            _ => self.read_at(at, source, offset, out).unwrap_or(0),
+            read.unwrap_or(0)
         };
         look(&Ahead { first, rest: &rest })
     }

@@ -173,7 +173,7 @@ impl Search<'_> {
             let filled = held + got;
             if offset == 0 && start == 0 && held == 0 {
                 let first = &buffer[..filled];
-                let rest = |offset: u64, out: &mut [u8]| file.read_at(offset, out).unwrap_or(0);
+                let rest = |offset: u64, out: &mut [u8]| file.look_at(offset, out).unwrap_or(0);
                 let content = Ahead { first, rest: &rest };
                 let found = layout::find(first, &content, file.size(), self.cutter.params());
                 if let Some(model) = found {

@@ -2,13 +2,13 @@
 //! parallel with exactly the sequential cut points, and its chunks are hashed, looked up, encoded, sealed and checked by all
 //! workers, while the next window is being filled.
 //!
-//! Memory: [`windows::AT_A_TIME`] windows of [`ALONE_BYTES`] and a largest chunk each (of [`WINDOW_BYTES`] where many cut), however long the
-//! file is; one of them holds the header of a model; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
+//! Memory: [`windows::AT_A_TIME`] windows of [`WINDOW_BYTES`] and a largest chunk each at most, however long the file is, mostly of
+//! [`ALONE_BYTES`]: longer ones are for long headers and where many cut; some 50 bytes for each chunk of the files at hand; of a model, 40 bytes for each
 //! tensor, and while its header is made into a seam table up to 90 MiB at the limits of
 //! [`crate::chunk::safetensors`], 130 MiB at those of [`crate::chunk::torch`] (2 MiB for a thousand tensors); what [`super::kin`] keeps of older
 //! versions, and the bases that workers read. The one thread that reads
-//! sees one sequential pass; each byte is copied once out of the file, and what follows the
-//! last cut once more, to the next window.
+//! sees one sequential pass, but for what tells the layout of an archive and a sample of 192 KiB where the nearest of several bases is
+//! looked for; each byte is copied once out of the file, and what follows the last cut once more, to the next window.
 
 mod paged;
 mod skip;
@@ -26,7 +26,7 @@ use super::familiar::Familiar;
 use super::kin::Kin;
 use super::reading::{self, Outcome, ToRead, Tools};
 use super::seams::Layout;
-use crate::chunk::layout::{self, MAGIC_BYTES, MAX_HEADER_BYTES};
+use crate::chunk::layout::{self, MAX_HEADER_BYTES};
 use crate::error::{Error, Problem, Result};
 use crate::format::content::{Entry, INLINE_BYTES};
 use crate::format::tree::Node;
@@ -38,9 +38,10 @@ use paged::{Paged, Results};
 use windows::Window;
 pub use windows::Windows;
 
-/// New bytes of a window that many cut; most of the first, which holds the header of a model.
+/// New bytes of a window that many cut, and of the first of a stream, which is laid out only if it ends there; most of any.
 const WINDOW_BYTES: usize = 16 << 20;
-/// New bytes of a window that one thread cuts while it is still in the cache: for the first, the workers wait.
+/// New bytes of a window that one thread cuts while it is still in the cache; for the first, the workers wait, and it grows only for a
+/// header that is longer.
 const ALONE_BYTES: usize = 4 << 20;
 /// Chunks of a task, unless it is one.
 const TASK_BYTES: usize = 128 << 10;
@@ -210,15 +211,22 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             }
             let left = len - start - held as u64;
             let is_first = offset == 0 && start == 0 && held == 0;
-            let most = match (alone, is_first) {
-                (false, _) => WINDOW_BYTES,
-                (true, true) => header_bytes(&large.source).clamp(ALONE_BYTES, WINDOW_BYTES),
-                (true, false) => ALONE_BYTES,
-            };
-            let fresh = usize::try_from(left.min(most as u64)).unwrap_or(most);
-            let buffer = window.room(held + fresh);
+            let whole = !alone || (is_first && large.source.is_stream());
+            let most = if whole { WINDOW_BYTES } else { ALONE_BYTES };
+            let mut fresh = usize::try_from(left.min(most as u64)).unwrap_or(most);
+            let mut buffer = window.room(held + fresh);
             let from = offset + start + held as u64;
-            let fresh = match self.tools.read_at(&large.file.at, &large.source, from, &mut buffer[held..]) {
+            let mut got = self.tools.read_at(&large.file.at, &large.source, from, &mut buffer[held..]);
+            if is_first
+                && got.is_ok()
+                && let Some(header) = header_beyond(buffer)
+            {
+                let read = fresh;
+                fresh = usize::try_from(left.min(header)).unwrap_or(read);
+                buffer = window.room(fresh);
+                got = self.tools.read_at(&large.file.at, &large.source, read as u64, &mut buffer[read..]);
+            }
+            let fresh = match got {
                 Ok(got) if large.source.is_stream() && got < fresh => {
                     // Here it ends: how the last window is to be cut is known only now.
                     len = start + (held + got) as u64;
@@ -342,14 +350,9 @@ impl<'t, 'a> LargeReader<'t, 'a> {
     }
 }
 
-/// So much of the front tells how the file is laid out. Of a stream it is told where it ends in the first window.
-fn header_bytes(source: &Source) -> usize {
-    if source.is_stream() {
-        return WINDOW_BYTES;
-    }
-    let magic = source.first::<MAGIC_BYTES>(MAGIC_BYTES as u64);
-    let len = magic.and_then(|magic| layout::header_bytes(&magic));
-    len.map_or(0, |len| usize::try_from(len).unwrap_or(usize::MAX))
+/// How long the header of a file is that begins with `first`, if that is longer and worth looking at.
+fn header_beyond(first: &[u8]) -> Option<u64> {
+    layout::header_bytes(first).filter(|len| (first.len() as u64 + 1..=MAX_HEADER_BYTES as u64).contains(len))
 }
 
 /// Chunks as tasks for the pool: neighbours together while they are short. A file of a hundred
