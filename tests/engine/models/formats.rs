@@ -3,12 +3,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ballast::chunk::layout;
 use ballast::chunk::{Ahead, CutParams};
 use ballast::format::seams::{LAYOUT_GGUF, LAYOUT_NPY, LAYOUT_SAFETENSORS, LAYOUT_TORCH};
+use ballast::format::tree::MARK_INCOMPLETE;
 use ballast::id::{BlobId, BlobKind};
 use ballast::op::snapshot::{self, Parent, SnapshotOptions};
+use ballast::progress::Progress;
 use ballast::repo::InitOptions;
 use ballast::repo::reader::Reader;
 use proptest::prelude::*;
@@ -508,6 +511,62 @@ fn an_archive_that_changes_while_it_is_read() {
     let alone = bare.run(&SnapshotOptions { parent: Parent::None, ..of(&top) }).unwrap();
     let [with, alone] = [with, alone].map(|r| super::super::node(&bare, &r, &name));
     assert!(with.seams.is_none() && with.content == alone.content);
+}
+
+/// Cuts a file short when it is asked for the `at`-th time whether to stop.
+struct Shortening {
+    file: File,
+    asked: AtomicU64,
+    at: u64,
+}
+
+impl Progress for Shortening {
+    fn stop_requested(&self) -> bool {
+        if self.asked.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+            self.file.set_len(SHORT_BYTES).unwrap();
+        }
+        false
+    }
+}
+
+/// More than the first window, less than what tells how a model of this format is laid out.
+const SHORT_BYTES: u64 = 6 << 20;
+
+/// Where no longer window can be read, what the first one held is stored.
+#[test]
+fn a_model_that_cannot_be_read_beyond_its_first_window() {
+    let (_dir, top) = temp();
+    let name = top.join("m");
+    let content = gguf(&model(), "");
+    assert!(content.len() > 20 << 20, "more than any window");
+    let (mut torn, mut whole) = (0, 0);
+    for at in 1.. {
+        put(&name, &content);
+        let place = Place::new(&middle());
+        let file = File::options().write(true).open(&name).unwrap();
+        let shortening = Shortening { file, at, asked: AtomicU64::default() };
+        let options = SnapshotOptions { threads: 2, ..of(&top) };
+        let report = snapshot::run(&place.open(), &options, &shortening).unwrap();
+        let node = node(&place, &report, &name);
+        let reader = Reader::open(&place.open()).unwrap();
+        let stored = chunks(&place, &node);
+        let stored: Vec<u8> =
+            stored.iter().flat_map(|(_, id)| reader.blob(BlobKind::Chunk, *id).unwrap().to_vec()).collect();
+        assert!(content.starts_with(&stored), "{at}");
+        assert!(
+            stored.len() >= 4 << 20 && [SHORT_BYTES, content.len() as u64].contains(&node.size),
+            "{at}: {} bytes",
+            stored.len()
+        );
+        let is_torn = node.marks & MARK_INCOMPLETE != 0;
+        assert_eq!(is_torn, (stored.len() as u64) < node.size, "{at}");
+        torn += u64::from(is_torn);
+        whole += u64::from(stored.len() == content.len());
+        if shortening.asked.load(Ordering::SeqCst) < at {
+            break;
+        }
+    }
+    assert!(torn > 0 && whole > 0, "{torn} torn, {whole} whole");
 }
 
 proptest! {

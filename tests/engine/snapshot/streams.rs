@@ -70,6 +70,33 @@ fn its_content_is_that_of_a_file() {
 }
 
 #[test]
+fn a_short_model_comes_back_whole() {
+    use support::{formats, models};
+    let tensors = models::transformer(1, 2, 64, 300);
+    let all = models::file(&tensors, "");
+    let short: Vec<(&str, Vec<u8>)> = vec![
+        ("safetensors", all.clone()),
+        ("safetensors, torn in its header", all[..200].to_vec()),
+        ("GGUF", formats::gguf(&tensors, "")),
+        ("GGUF, torn", formats::gguf(&tensors, "")[..100].to_vec()),
+        ("an archive", formats::torch(&tensors)),
+        ("npy", formats::npy("<f4", &[20], &[7; 80])),
+        ("npy, of a type of its own", formats::npy("|V3", &[40_000], &bytes(3, 120_000))),
+    ];
+    for (name, content) in short {
+        assert!((41..512 << 10).contains(&content.len()), "{name}: {} bytes", content.len());
+        for threads in [1, 2, 8] {
+            let place = Place::default();
+            let report = run(&place, &SnapshotOptions { threads, ..piped("/model", reading(&content)) });
+            assert_eq!(report.total_bytes, content.len() as u64, "{name}, {threads} threads");
+            let back = read_back(&place.open(), report.snapshot.unwrap()).unwrap();
+            let hash = blake3::hash(&content);
+            assert_eq!(back[Path::new("/model")].content, hash.as_bytes(), "{name}, {threads} threads");
+        }
+    }
+}
+
+#[test]
 fn the_next_day_costs_what_changed() {
     let place = Place::default();
     let day = |n: u64| [bytes(1, 3 << 20), bytes(n, 30_000), bytes(2, 3 << 20)].concat();

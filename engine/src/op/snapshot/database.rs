@@ -68,7 +68,8 @@ impl Source {
         }
     }
 
-    /// As [`Source::read_at`], of bytes out of turn; none of a stream, which is read once, from front to end.
+    /// As [`Source::read_at`], of bytes out of turn: of a file without disturbing its pass from front to end
+    /// ([`SourceFile::look_at`]); none of a stream, which is read once.
     pub fn look_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, Problem> {
         match self {
             Self::File(file) => file.look_at(offset, out),

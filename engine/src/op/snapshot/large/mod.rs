@@ -216,15 +216,22 @@ impl<'t, 'a> LargeReader<'t, 'a> {
             let mut fresh = usize::try_from(left.min(most as u64)).unwrap_or(most);
             let mut buffer = window.room(held + fresh);
             let from = offset + start + held as u64;
-            let mut got = self.tools.read_at(&large.file.at, &large.source, from, &mut buffer[held..]);
+            let got = self.tools.read_at(&large.file.at, &large.source, from, &mut buffer[held..]);
             if is_first
                 && got.is_ok()
+                && !large.source.is_stream()
                 && let Some(header) = header_beyond(buffer)
             {
-                let read = fresh;
-                fresh = usize::try_from(left.min(header)).unwrap_or(read);
-                buffer = window.room(fresh);
-                got = self.tools.read_at(&large.file.at, &large.source, read as u64, &mut buffer[read..]);
+                let grown = usize::try_from(left.min(header)).unwrap_or(fresh);
+                buffer = window.room(grown);
+                // What cannot be read is said when its turn comes, so that what stands before it is stored.
+                if self
+                    .tools
+                    .read_at(&large.file.at, &large.source, fresh as u64, &mut buffer[fresh..])
+                    .is_ok()
+                {
+                    fresh = grown;
+                }
             }
             let fresh = match got {
                 Ok(got) if large.source.is_stream() && got < fresh => {
