@@ -23,6 +23,7 @@ import time
 
 import draw
 import engines
+import memory
 
 KINDS = (engines.Ballast, engines.Restic, engines.Rustic, engines.Borg, engines.Bupstash, engines.Copy, engines.Rsync)
 
@@ -51,13 +52,6 @@ def alike(a, b):
             if not here:
                 return True
             begin = False
-
-
-def touch(gib):
-    """Takes memory and gives it back. What the host of a virtual machine took away while it was free costs whoever
-    asks for it first several microseconds a page; which engine that is would be chance."""
-    if gib:
-        subprocess.run([sys.executable, "-c", "import sys; b'1' * int(float(sys.argv[1]) * 2**30)", str(gib)], check=True)
 
 
 def settle():
@@ -164,21 +158,32 @@ class Database:
 class Steps:
     """Runs and notes the steps of one engine in one run."""
 
-    def __init__(self, engine, folder, target, noted, gib):
+    def __init__(self, engine, folder, target, noted, options, gib):
         self.engine, self.folder, self.target, self.noted, self.gib = engine, folder, target, noted, gib
+        self.flushed = options.flushed
 
     def __call__(self, what, work, back=False):
         before = self.engine.bytes()
-        touch(self.gib)
+        memory.touch(self.gib)
+        if self.flushed:
+            # What an earlier step left to be written is not this one's.
+            os.sync()
         cost = work()
         if cost is None:
             return
+        if back and self.flushed:
+            begin = time.monotonic()
+            subprocess.run(["sync", "-f", str(self.target)], check=True)
+            self.note(f"{what}, on the disk", cost, cost.wall + time.monotonic() - begin, 0)
         if back:
             if not same(self.folder, self.engine.root(self.target, self.folder)):
                 sys.exit(f"{self.engine.name}: {what}: what came back is not what was kept")
             shutil.rmtree(self.target)
+        self.note(what, cost, cost.wall, self.engine.bytes() - before)
+
+    def note(self, what, cost, wall, grown):
         row = self.noted.setdefault(what, {}).setdefault(self.engine.name, [])
-        row.append({"wall": cost.wall, "cpu": cost.cpu, "peak": cost.peak_mib, "grown": self.engine.bytes() - before})
+        row.append({"wall": wall, "cpu": cost.cpu, "peak": cost.peak_mib, "grown": grown})
 
 
 def measure(workload, found, options, work):
@@ -189,7 +194,7 @@ def measure(workload, found, options, work):
             print(f"{workload.title}: run {run + 1}: {engine.name}", file=sys.stderr)
             engine.clear()
             engine.begin()
-            workload.steps(engine, work / "kept", Steps(engine, work / "kept", work / "back", noted, gib))
+            workload.steps(engine, work / "kept", Steps(engine, work / "kept", work / "back", noted, options, gib))
             looked = [cost for cost in (engine.look() for _ in range(3)) if cost]
             opening.setdefault(engine.name, []).extend({"wall": c.wall, "cpu": c.cpu} for c in looked)
             engine.clear()
@@ -249,6 +254,7 @@ def main():
     parser.add_argument("--model-mib", type=int, default=2048)
     parser.add_argument("--only", choices=["model", "files", "database"])
     parser.add_argument("--touch", type=float, metavar="GIB", help="memory to ask for and give back before each step, at most; default: 4, 0 with --quick")
+    parser.add_argument("--flushed", action="store_true", help="on a disk: how long a restore takes until it is on the disk, too")
     parser.add_argument("--out", default="docs/plots")
     parser.add_argument("--page", metavar="FILE", type=pathlib.Path, help="a page that shows the tables")
     parser.add_argument("--mark", default="", help="what stands before the workload's name in the page's marks")

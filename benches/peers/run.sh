@@ -34,5 +34,5 @@ fi
 for kind in model files; do peers --work "$memory" --page docs/performance.md --only $kind; done
 [ ${#databases[@]} = 0 ] || peers --work "$memory" --page docs/performance.md --only database --runs 1 "${databases[@]}"
 mkdir -p "$to/disk"
-peers --work "$to/disk" --page docs/performance.md --mark disk- --only model --runs 1
-target/release/limits $((2 << 30)) "$memory"
+peers --work "$to/disk" --page docs/performance.md --mark disk- --flushed --only model --runs 1
+benches/peers/distance.py --ballast target/release/ballast --workload target/release/workload --limits target/release/limits --work "$memory"

@@ -18,6 +18,8 @@ mod compare;
 mod damage;
 #[path = "restore/delete.rs"]
 mod delete;
+#[path = "restore/durable.rs"]
+mod durable;
 #[path = "restore/killed.rs"]
 mod killed;
 #[path = "restore/nameless.rs"]

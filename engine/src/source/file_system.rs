@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 /// See the module's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileSystem {
+pub(crate) enum FileSystem {
     /// No medium, only memory and swap.
     Memory,
     /// A server's, or another program's: mapped pages can be lost with it, or be stale, and locks may be nobody else's.
@@ -21,12 +21,12 @@ impl FileSystem {
     /// Of what is open as `handle`. Asked of each large file: cheaper than to remember it by device.
     #[cfg(target_os = "linux")]
     #[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "32 bits on some machines")]
-    pub(super) fn of(handle: impl AsFd) -> Self {
+    pub(crate) fn of(handle: impl AsFd) -> Self {
         rustix::fs::fstatfs(handle).map_or(Self::Unknown, |found| Self::named(found.f_type as u32))
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn of(_handle: impl AsFd) -> Self {
+    pub(crate) fn of(_handle: impl AsFd) -> Self {
         Self::Unknown
     }
 

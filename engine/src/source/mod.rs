@@ -48,6 +48,7 @@ mod xattrs;
 
 pub use at::{At, shown};
 pub use exclude::{Exclude, ExcludeOptions, Why};
+pub(crate) use file_system::FileSystem;
 pub use mapped::install_sigbus_guard;
 pub use meta::{Names, marks_for, node_of, restat};
 pub use names::choose;

@@ -191,7 +191,7 @@ impl SourceFile {
     }
 
     /// What `read` makes of a stretch that it reads in any order, by any threads: it is given what fills a buffer from
-    /// an offset within it. By plain reads: a mapping moves along with one reader.
+    /// an offset within it. By plain reads: a mapping moves along with one reader. [`SourceFile::passed`] says how far that led.
     pub fn over<T>(
         &self,
         range: Range<u64>,
@@ -204,11 +204,14 @@ impl SourceFile {
             let inside = offset >= range.start && out.len() as u64 <= range.end.saturating_sub(offset);
             inside && range.end <= self.stat.size && self.file.read_exact_at(out, offset).is_ok()
         };
-        let made = read(&within);
+        read(&within)
+    }
+
+    /// What lies before `end` is not read again.
+    pub fn passed(&self, end: u64) {
         if let Some(passing) = &self.passing {
-            locked(passing).after(&self.file, range.end);
+            locked(passing).after(&self.file, end);
         }
-        made
     }
 
     /// As [`SourceFile::read_at`], of bytes within [`SourceFile::size`].
@@ -354,6 +357,18 @@ mod tests {
         assert_eq!(pass(), before);
         file.as_file().set_len(4 << 20).unwrap();
         assert_eq!(source.look_at(4 << 20, &mut out).unwrap_err().kind, ProblemKind::Changed);
+    }
+
+    #[test]
+    fn what_is_read_again_is_given_back_only_then() {
+        let file = file(&vec![1; 20 << 20]);
+        let source = open(file.path()).unwrap();
+        let Some(passing) = &source.passing else { return };
+        let begin = || format!("{:?}", locked(passing)).contains("windows: {0: ");
+        let read = source.over(0..17 << 20, |read| read(0, &mut [0; 5000]) && read(16 << 20, &mut [0; 5000]));
+        assert!(read && begin(), "nothing was passed yet");
+        source.passed(9 << 20);
+        assert!(!begin() && format!("{:?}", locked(passing)).contains("windows: {1: "));
     }
 
     #[test]

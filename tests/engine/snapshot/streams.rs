@@ -96,6 +96,24 @@ fn a_short_model_comes_back_whole() {
     }
 }
 
+/// Whether a stream that goes on is the model that it begins as, nobody knows.
+#[test]
+fn a_long_model_is_cut_as_plain_bytes() {
+    let model = support::formats::gguf(&support::models::transformer(1, 6, 512, 9000), "");
+    assert!(model.len() > 20 << 20);
+    let mut plain = model.clone();
+    plain[0] = b'X';
+    let place = Place::default();
+    let cuts = |content: &[u8]| -> Vec<u64> {
+        let id = run(&place, &piped("/model", reading(content))).snapshot.unwrap();
+        let node = &nodes(&place.open(), id)[Path::new("/model")];
+        let reader = ballast::repo::reader::Reader::open(&place.open()).unwrap();
+        assert!(node.seams.is_none());
+        reader.pieces(&node.content).unwrap().0.iter().map(|piece| piece.offset).collect()
+    };
+    assert!(cuts(&model) == cuts(&plain));
+}
+
 #[test]
 fn the_next_day_costs_what_changed() {
     let place = Place::default();

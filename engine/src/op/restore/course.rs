@@ -163,7 +163,7 @@ impl<'c, 'r> Course<'c, 'r> {
                 self.open(Some(there))
             }
             (Step::Resume(sink) | Step::Write(sink) | Step::ReadAgain(sink), Some(trouble)) => {
-                Err(sink.give_up(trouble))
+                Err(sink.give_up(self.task.dir.run, trouble))
             }
             (Step::Resume(sink), None) => self.write(sink.clone()),
             (Step::Write(sink), None) if matches!(**sink, Sink::InPlace { .. }) => {
@@ -209,7 +209,7 @@ impl<'c, 'r> Course<'c, 'r> {
             let missing = self.pieces.iter().zip(&self.state.marks).filter(missing);
             let missing: Vec<Piece> = missing.map(|(piece, _)| piece.clone()).collect();
             let kept = run.reader.prepare_pieces(&missing, run.progress);
-            let kept = kept.map_err(|error| sink.give_up(error.into()))?;
+            let kept = kept.map_err(|error| sink.give_up(run, error.into()))?;
             self.state.kept.lock().unwrap_or_else(|e| e.into_inner()).replace(kept);
         }
         Ok(Step::Write(sink))

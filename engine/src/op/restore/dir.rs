@@ -109,6 +109,9 @@ impl<'r> Dir<'r> {
         if !fresh && is_ours && stat.st_mode & 0o300 != 0o300 {
             rustix::fs::fchmod(&file, door::PRIVATE_DIR).map_err(|e| cannot("open the directory", e))?;
         }
+        let below = self.below_of(&node.name);
+        let entered = self.run.enters_device(&file, stat.st_dev, &below);
+        entered.map_err(|e| cannot("open the directory", e))?;
         count(&self.run.counts.directories, 1);
         let touched = fresh || (wanted && self.run.replaces(&node, &stat));
         let is_mounted = || matches!(door::open_dir_here(&self.file, &node.name), Err(Errno::XDEV));
@@ -120,7 +123,7 @@ impl<'r> Dir<'r> {
             gives_us: fresh && (stat.st_uid, stat.st_gid) == self.run.me,
             temp_salt,
             kept: kept.filter(|_| !fresh),
-            below: self.below_of(&node.name),
+            below,
             source: path,
             troubled: AtomicBool::new(false),
             beyond,

@@ -13,11 +13,13 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RawMode, RenameFlags, Stat, fallocate,
-    flock, fstat, ftruncate, linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
+    fdatasync, flock, fstat, ftruncate, linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
 };
 #[cfg(target_os = "linux")]
 use rustix::fs::{ResolveFlags, copy_file_range, openat2};
 use rustix::io::Errno;
+
+use crate::source::FileSystem;
 
 const TEMP_PREFIX: &[u8] = b".ballast-restore";
 /// Nobody but the owner: what is not finished is nobody else's business.
@@ -235,13 +237,15 @@ pub fn set_len(file: &File, len: u64) -> io::Result<()> {
     Ok(ftruncate(file, len)?)
 }
 
-/// Reserves room, where the file system can; that there is none is an error at once. In memory it is only looked whether there
-/// is as much: of several files at once, the last may run out of it as it is written.
-pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+/// Reserves room, where the file system can; that there is none is an error at once. `sized`: the file is as long at once; else its
+/// length comes with its content. In memory it is only looked whether there is as much: of several files at once, the last
+/// may run out of it as it is written.
+pub fn reserve(file: &File, len: u64, sized: bool) -> io::Result<()> {
     if let Some(free) = free_memory(file) {
         return if free < len { Err(Errno::NOSPC.into()) } else { Ok(()) };
     }
-    match fallocate(file, FallocateFlags::empty(), 0, len) {
+    let flags = if sized { FallocateFlags::empty() } else { FallocateFlags::KEEP_SIZE };
+    match fallocate(file, flags, 0, len) {
         Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(e.into()),
         _ => Ok(()),
     }
@@ -255,6 +259,19 @@ fn free_memory(file: &File) -> Option<u64> {
     let limited = stat.f_type as u32 == TMPFS_MAGIC && stat.f_blocks > 0;
     limited.then(|| stat.f_bavail.saturating_mul(stat.f_bsize as u64))
 }
+
+/// Waits until the content of a file is on the disk, and how long it is.
+pub fn flush(file: &File) -> io::Result<()> {
+    #[cfg(feature = "testing")]
+    if file.metadata()?.len() == REFUSES_FLUSHES_OF.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(Errno::IO.into());
+    }
+    Ok(fdatasync(file)?)
+}
+
+/// For tests: nothing that has this many bytes reaches the disk.
+#[cfg(feature = "testing")]
+pub static REFUSES_FLUSHES_OF: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(u64::MAX);
 
 /// Makes a stretch of an old file a hole again; `false` where that cannot be.
 pub fn punch(file: &File, offset: u64, len: u64) -> bool {
@@ -306,8 +323,11 @@ pub fn clear_range(file: &File, offset: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Does a file hold anything but a hole between `offset` and `end`?
+/// Does a file hold anything but a hole between `offset` and `end`? It may, where holes are not to be believed.
 pub fn has_data(file: &File, offset: u64, end: u64) -> bool {
+    if FileSystem::of(file) == FileSystem::Zfs {
+        return true;
+    }
     match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
         Ok(at) => at < end,
         Err(Errno::NXIO) => false,
@@ -337,9 +357,9 @@ mod tests {
         }) else {
             return eprintln!("skipped: no limited file system in memory here");
         };
-        reserve(&file, free / 2).expect("there is so much");
+        reserve(&file, free / 2, true).expect("there is so much");
         assert_eq!(file.metadata().expect("an open file").len(), 0, "nothing is taken");
-        let full = reserve(&file, u64::MAX).expect_err("there is no such room");
+        let full = reserve(&file, u64::MAX, true).expect_err("there is no such room");
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
     }
 

@@ -9,7 +9,8 @@
 //!    Where it is a database, what belonged to the one it replaces goes out of the way first (`aside`).
 //! 5. When the last thing in a directory is done, what the snapshot does not have in it goes, if that was asked
 //!    for (`delete`), and its metadata is set.
-//! 6. One `syncfs` at the end: what was reported is durable.
+//! 6. A large file is on the disk before it has its name and its time ([`sink`]); one `syncfs` for each file system at the
+//!    end: what was reported is durable.
 //!
 //! Every step is relative to the handle of a directory (`door`) and follows no link, but for
 //! the target as the user gave it. A lost blob costs the files that need it, each a Problem.
@@ -35,10 +36,11 @@ mod team;
 mod work;
 
 #[cfg(feature = "testing")]
-pub use door::REFUSES_LINKS;
+pub use door::{REFUSES_FLUSHES_OF, REFUSES_LINKS};
 pub use options::{MovedAside, Overwrite, RestoreOptions, RestoreReport};
 pub use plan::DAMAGED;
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -55,7 +57,7 @@ use crate::repo::lookup::{self, LastLink};
 use crate::repo::reader::Reader;
 use delete::Unsure;
 use plan::Walk;
-use run::Run;
+use run::{Entered, Run};
 use select::Selection;
 
 /// Restores.
@@ -110,12 +112,16 @@ pub fn run(repo: &Repository, options: &RestoreOptions, progress: &dyn Progress)
 fn apply(run: Run<'_>, base: Vec<u8>, walk: Walk<'_, Reader>) -> Result<RestoreReport> {
     let (options, progress) = (run.options, run.progress);
     let (top, fresh) = open_target(&options.target)?;
-    let sync = top.try_clone().map_err(|e| Error::io(&options.target, e))?;
+    run.enters(&top, b"").map_err(|e| Error::io(&options.target, e))?;
     work::go(&run, top, fresh, base, walk)?;
+    let entered = run.take_entered();
     let report = run.finish()?;
     if report.files + report.directories + report.others + report.deleted_count > 0 {
         progress.phase("making it durable", None, None);
-        make_durable(&sync).map_err(|e| Error::io(&options.target, e))?;
+        for Entered { handle, below, .. } in entered {
+            let path = || options.target.join(OsStr::from_bytes(&below));
+            make_durable(&handle).map_err(|e| Error::io(path(), e))?;
+        }
     }
     Ok(report)
 }
@@ -181,7 +187,16 @@ fn open_existing(target: &Path) -> std::io::Result<File> {
     Ok(rustix::fs::open(target, flags, Mode::empty())?.into())
 }
 
+/// For tests: devices of file systems that were flushed.
+#[cfg(feature = "testing")]
+pub static FLUSHED_DEVICES: std::sync::Mutex<Vec<u64>> = std::sync::Mutex::new(Vec::new());
+
 fn make_durable(top: &File) -> std::io::Result<()> {
+    #[cfg(feature = "testing")]
+    {
+        use std::os::unix::fs::MetadataExt;
+        FLUSHED_DEVICES.lock().unwrap_or_else(|e| e.into_inner()).push(top.metadata()?.dev());
+    }
     #[cfg(target_os = "linux")]
     let done = rustix::fs::syncfs(top);
     #[cfg(not(target_os = "linux"))]

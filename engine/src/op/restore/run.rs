@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use rustix::fs::Stat;
+use rustix::fs::{Dev, Stat, fstat};
 
 use super::aside::Logs;
 use super::delete::Unsure;
@@ -119,6 +120,17 @@ pub struct Run<'r> {
     owner_skipped: AtomicBool,
     /// Files without a name could not be given one.
     names_all: AtomicBool,
+    /// File systems that something is written to.
+    entered: Mutex<Vec<Entered>>,
+}
+
+/// A file system that something is written to.
+pub struct Entered {
+    device: u64,
+    /// A directory of it, opened before anything was written: errors of what is written later are told to it.
+    pub handle: File,
+    /// That directory, below the target.
+    pub below: Vec<u8>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -151,7 +163,34 @@ impl<'r> Run<'r> {
             aborted: AtomicBool::new(false),
             owner_skipped: AtomicBool::new(false),
             names_all: AtomicBool::new(false),
+            entered: Mutex::default(),
         }
+    }
+
+    /// Something may be written into this directory, `below` the target.
+    pub fn enters(&self, dir: &File, below: &[u8]) -> io::Result<()> {
+        self.enters_device(dir, fstat(dir)?.st_dev, below)
+    }
+
+    /// As [`Run::enters`], where its device is known.
+    #[allow(clippy::unnecessary_cast, reason = "signed, or of 32 bits, on some machines")]
+    pub fn enters_device(&self, dir: &File, device: Dev, below: &[u8]) -> io::Result<()> {
+        let device = device as u64;
+        let mut entered = locked(&self.entered);
+        if entered.iter().all(|known| known.device != device) {
+            entered.push(Entered { device, handle: dir.try_clone()?, below: below.to_vec() });
+        }
+        Ok(())
+    }
+
+    /// What [`Run::enters`] was told.
+    pub fn take_entered(&self) -> Vec<Entered> {
+        std::mem::take(&mut *locked(&self.entered))
+    }
+
+    /// Does it end because the user asked for that, if it ends early? Else a failure elsewhere ends it.
+    pub fn is_stopped(&self) -> bool {
+        matches!(*locked(&self.failure), None | Some(Error::Interrupted))
     }
 
     /// May owners be given away?

@@ -1,7 +1,8 @@
 //! Where the content of a file is put: a temporary sibling, or the file that is there.
 //!
 //! The sibling is what rule 7 asks for: nobody sees a file that is not whole. An error removes it; an
-//! interruption leaves it, to go on from. Writing in place is the exception for who has no room for both: the
+//! interruption leaves it, to go on from. One that had its length before its content is on the disk before it has its name and its
+//! time: else a power failure could leave zeros that look like the file (decision 30). Writing in place is the exception for who has no room for both: the
 //! file is neither the old nor the new one until all is written and was read again.
 
 use std::cell::RefCell;
@@ -17,7 +18,8 @@ use super::dir::Dir;
 use super::door;
 use super::file::{Task, There, holds};
 use super::line::Line;
-use super::run::{Done, Trouble, cannot, count};
+use super::run::{Done, Run, Trouble, cannot, count};
+use super::work::TOGETHER_FROM_BYTES;
 use crate::error::{Error, ProblemKind};
 use crate::format::content::Entry;
 use crate::repo::reader::{BlobBytes, Trail};
@@ -110,9 +112,10 @@ impl<'r> Sink<'r> {
         Ok(true)
     }
 
-    /// What is written is worth keeping only if the run was stopped. In place there is no way back.
-    pub fn give_up(&self, trouble: Trouble) -> Trouble {
-        let interrupted = matches!(trouble, Trouble::Stop(Error::Interrupted));
+    /// What is written is worth keeping only if the user stopped the run: where a failure elsewhere ended it, a full disk above
+    /// all, its room is wanted. In place there is no way back.
+    pub fn give_up(&self, run: &Run<'_>, trouble: Trouble) -> Trouble {
+        let interrupted = matches!(trouble, Trouble::Stop(Error::Interrupted)) && run.is_stopped();
         match (self, trouble) {
             (Self::Sibling { temp, .. }, trouble) => {
                 if !interrupted {
@@ -131,8 +134,18 @@ impl<'r> Sink<'r> {
     /// All is written: the name, the metadata.
     pub fn finish(&self, task: &Task<'r>, old: bool) -> Done<()> {
         match self {
-            Self::Sibling { temp, .. } => task.place(temp, old),
+            Self::Sibling { temp, .. } => {
+                if temp.sized {
+                    door::flush(&temp.file).map_err(|e| {
+                        temp.discard();
+                        cannot("write the file", e)
+                    })?;
+                }
+                task.place(temp, old)
+            }
             Self::InPlace { there, .. } => {
+                let flushed = door::flush(&there.file);
+                flushed.map_err(|e| self.give_up(task.dir.run, cannot("write the file", e)))?;
                 let stat = fstat(&*there.file).map_err(|e| cannot("look at the file", e))?;
                 task.written(&there.file, Some(&stat))
             }
@@ -166,6 +179,8 @@ pub struct Temp<'r> {
     pub name: Option<Vec<u8>>,
     /// It was left by an interrupted run.
     pub left_over: bool,
+    /// It had its length before its content.
+    sized: bool,
     line: Line<BlobBytes>,
 }
 
@@ -182,7 +197,8 @@ impl<'r> Temp<'r> {
             && aside::database_of(task.name()).is_none()
             && let Some(file) = door::create_nameless(&dir.file)
         {
-            return Ok(Self { dir: dir.clone(), file, name: None, left_over: false, line: Line::default() });
+            let (dir, line) = (dir.clone(), Line::default());
+            return Ok(Self { dir, file, name: None, left_over: false, sized: false, line });
         }
         Self::open_named(task, pieces, len, shared || has_holes)
     }
@@ -193,7 +209,7 @@ impl<'r> Temp<'r> {
         let name = door::temp_name(task.name(), dir.temp_salt);
         let of = |file, name: Vec<u8>, left_over| {
             let (dir, line) = (dir.clone(), Line::default());
-            Self { dir, file, name: Some(name), left_over, line }
+            Self { dir, file, name: Some(name), left_over, sized: left_over, line }
         };
         let make = || door::create_new(&dir.file, &name).map_err(|e| cannot("make the file", e));
         if let Some(file) = make()? {
@@ -222,11 +238,13 @@ impl<'r> Temp<'r> {
         }
     }
 
-    fn sized(self, len: u64, sparse: bool) -> Done<Self> {
+    fn sized(mut self, len: u64, sparse: bool) -> Done<Self> {
+        // Any other is written from front to back, and as long as what was written.
+        self.sized = sparse || len >= TOGETHER_FROM_BYTES;
         let done = if sparse {
             door::set_len(&self.file, len)
         } else if len >= RESERVE_FROM_BYTES {
-            door::reserve(&self.file, len)
+            door::reserve(&self.file, len, self.sized)
         } else {
             Ok(())
         };

@@ -2,7 +2,7 @@
 //!
 //! Whoever comes takes the next piece until none is left; the last to finish moves the file on to its next step
 //! ([`super::course`]). The others wait for that (at most as long as one chunk takes), then help on. Late helpers
-//! find it done and go.
+//! find it done and go. One that panics ends the run and not those who wait.
 //!
 //! Memory: one chunk for each helper, at most four that wait to be written ([`super::line`]), and the list of pieces: some 64 bytes for each chunk, so
 //! 64 MiB for a file of 1 TiB.
@@ -13,6 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use super::course::{self, Course, Step};
 use super::file::Task;
 use super::run::{Done, Trouble};
+use crate::error::Error;
 use crate::repo::trees::Piece;
 
 /// A file that is worked on together.
@@ -44,6 +45,12 @@ enum Phase<'r> {
     Moving,
     /// Each piece is to be taken.
     Pieces(Step<'r>),
+}
+
+/// What `work` gives; of work that panics, an error that ends the run.
+fn or_panicked<T>(work: impl FnOnce() -> Done<T>) -> Done<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Trouble::Stop(Error::Internal("a worker panicked".into()))))
 }
 
 impl<'r> Team<'r> {
@@ -84,13 +91,13 @@ impl<'r> Team<'r> {
                 Phase::New => {
                     state.phase = Phase::Moving;
                     drop(state);
-                    let next = self.course().begin();
+                    let next = or_panicked(|| self.course().begin());
                     state = self.enter(next);
                 }
                 Phase::Pieces(step) => {
                     state.helpers += 1;
                     drop(state);
-                    let done = self.take_pieces(&step);
+                    let done = or_panicked(|| self.take_pieces(&step));
                     state = self.state();
                     state.helpers -= 1;
                     if let Err(trouble) = done {
@@ -101,7 +108,7 @@ impl<'r> Team<'r> {
                         let trouble = state.trouble.take();
                         state.phase = Phase::Moving;
                         drop(state);
-                        let next = self.course().end(&step, trouble);
+                        let next = or_panicked(|| self.course().end(&step, trouble));
                         // Its files are closed before anybody is told.
                         drop(step);
                         state = self.enter(next);

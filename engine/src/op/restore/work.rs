@@ -31,7 +31,7 @@ const BATCH_FILES: usize = 64;
 const BATCH_DIRS: usize = 8;
 const BATCH_BYTES: u64 = 512 << 10;
 /// Files from here on are worked on together.
-const TOGETHER_FROM_BYTES: u64 = 8 << 20;
+pub const TOGETHER_FROM_BYTES: u64 = 8 << 20;
 
 enum Job<'r> {
     Batch(Vec<Item<'r>>),

@@ -261,7 +261,12 @@ impl<'t, 'a> LargeReader<'t, 'a> {
                 if !large.source.is_stream() {
                     large.live = reading::live_bytes(self.tools, &large.file.at, &buffer[..fresh.min(100)]);
                 }
-                large.layout = self.tools.layout(&large.file.at, &large.source, &buffer[..fresh])?;
+                // Of a stream that goes on nobody knows whether it is what its beginning says.
+                large.layout = if large.source.is_stream() && len > fresh as u64 {
+                    Layout::opaque(len)
+                } else {
+                    self.tools.layout(&large.file.at, &large.source, &buffer[..fresh])?
+                };
                 regions = large.layout.within(offset, len);
                 let first = &buffer[..fresh];
                 let found = self.tools.kin(&large.file.at, &large.source, before.node, &large.layout, first);

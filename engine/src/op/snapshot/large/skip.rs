@@ -81,6 +81,9 @@ impl LargeReader<'_, '_> {
                 _ => self.pool.install(|| chunks.par_iter().map(same).collect()),
             }
         });
-        same.iter().take_while(|same| **same).count()
+        let count = same.iter().take_while(|same| **same).count();
+        // What comes behind is read once more, through a window.
+        file.passed(chunks.get(count).map_or(last.end(), |other| other.offset));
+        count
     }
 }
