@@ -164,10 +164,11 @@ class Steps:
 
     def __call__(self, what, work, back=False):
         before = self.engine.bytes()
-        memory.touch(self.gib)
         if self.flushed:
-            # What an earlier step left to be written is not this one's.
+            # What an earlier step left to be written is not this one's; what it kept is in memory, whoever kept it.
             os.sync()
+            self.engine.warm()
+        memory.touch(self.gib)
         cost = work()
         if cost is None:
             return
@@ -254,7 +255,7 @@ def main():
     parser.add_argument("--model-mib", type=int, default=2048)
     parser.add_argument("--only", choices=["model", "files", "database"])
     parser.add_argument("--touch", type=float, metavar="GIB", help="memory to ask for and give back before each step, at most; default: 4, 0 with --quick")
-    parser.add_argument("--flushed", action="store_true", help="on a disk: how long a restore takes until it is on the disk, too")
+    parser.add_argument("--flushed", action="store_true", help="on a disk, all of it flushed and the repository read once before each step: how long a restore takes until it is on the disk, too")
     parser.add_argument("--out", default="docs/plots")
     parser.add_argument("--page", metavar="FILE", type=pathlib.Path, help="a page that shows the tables")
     parser.add_argument("--mark", default="", help="what stands before the workload's name in the page's marks")

@@ -4,16 +4,18 @@
 //! how names are given without replacing.
 
 mod publish;
+mod written;
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 pub use self::publish::PublishBy;
+use self::written::Written;
 use super::fs::{Access, FileKind, FileStat, Fs, NewFile, OpenFile, not_a_file};
 use crate::pagecache::{self, Passing};
 
@@ -140,16 +142,6 @@ fn kind_of(kind: fs::FileType) -> FileKind {
     }
 }
 
-impl NewFile for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Write::write(self, bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        flush(self)
-    }
-}
-
 struct Reading {
     file: File,
     size_bytes: u64,
@@ -191,7 +183,7 @@ impl Fs for OsFs {
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)?;
         match self.apply(&file, access) {
-            Ok(()) => Ok(Box::new(file)),
+            Ok(()) => Ok(Box::new(Written::new(file))),
             Err(error) => {
                 drop(fs::remove_file(path));
                 Err(error)
